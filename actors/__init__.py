@@ -1,0 +1,1 @@
+"""One phone call: actors, policies and wires. Opens no socket, reads no environment."""

@@ -1,0 +1,351 @@
+"""What actors say to each other: facts in the past tense, orders in the imperative.
+
+Every message is a frozen value without behaviour; nothing mutable travels in one.
+Audio is G.711 mu-law at 8 kHz, mono, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import attrs
+
+ULAW_BYTES_PER_MS: Final = 8
+"""G.711 mu-law at 8 kHz, mono: one byte per sample."""
+
+FRAME_MS: Final = 20
+FRAME_BYTES: Final = FRAME_MS * ULAW_BYTES_PER_MS
+"""Twilio sends and plays audio in frames of 20 ms: 160 bytes."""
+
+ULAW_SILENCE: Final = b"\xff"
+"""One sample of digital zero. Source: ITU-T G.711 (0x7F is minus zero, and audible nowhere)."""
+
+ResponseStatus = Literal["completed", "cancelled", "incomplete", "failed"]
+
+# Facts about the carrier leg.
+
+
+@attrs.frozen
+class CallerAudio:
+    """The caller's voice, as it came off the line."""
+
+    payload: str
+    """Base64 of `ulaw`, exactly as the carrier sent it, so that it can travel on untouched."""
+    ulaw: bytes
+    line_ms: int
+    """Where this frame begins on the carrier's own clock, in ms since its stream began."""
+
+
+@attrs.frozen
+class KeyPressed:
+    """The caller pressed a key: `0` to `9`, `*`, `#`, `A` to `D`."""
+
+    digit: str
+
+
+@attrs.frozen
+class MarkEchoed:
+    """The carrier played, or was told to clear, everything before this mark."""
+
+    name: str
+
+
+@attrs.frozen
+class StreamStopped:
+    """The carrier says the stream is over: the caller hung up, or the call was moved elsewhere."""
+
+
+# Facts about the session leg.
+
+
+@attrs.frozen
+class SessionLive:
+    """The session confirmed the configuration that was asked for. Audio may flow."""
+
+    session_id: str
+    expires_at_s: float | None = None
+    """Unix time at which the session will be ended by its server, if it said so."""
+
+
+@attrs.frozen
+class SpeechStarted:
+    """The session heard the caller begin to speak."""
+
+    item_id: str
+    """The conversation item that this speech is going to be."""
+    audio_start_ms: int
+    """Position in the caller audio this session was sent, in ms from its first byte."""
+
+
+@attrs.frozen
+class SpeechStopped:
+    """The session heard the caller stop, its silence window included."""
+
+    item_id: str
+    audio_end_ms: int
+    """Position in the caller audio this session was sent, in ms from its first byte."""
+
+
+@attrs.frozen
+class CallerTranscript:
+    """What the caller said, by a recogniser that is not the model. May arrive late, or never."""
+
+    item_id: str
+    text: str
+
+
+@attrs.frozen
+class ResponseStarted:
+    """The session began to generate a response."""
+
+    response_id: str
+    purpose: str | None = None
+    """What `CreateResponse.purpose` asked for, or `None` when the session began by itself."""
+
+
+@attrs.frozen
+class ItemAudio:
+    """The model produced more audio for a conversation item. Not yet sent to the carrier."""
+
+    response_id: str
+    item_id: str
+    ulaw: bytes
+    """Any length: not aligned to frames."""
+
+
+@attrs.frozen
+class ItemAudioDone:
+    """The model has produced all the audio this item will ever have."""
+
+    response_id: str
+    item_id: str
+
+
+@attrs.frozen
+class ItemTranscript:
+    """More of the words of an item. Runs ahead of its audio."""
+
+    item_id: str
+    text: str
+
+
+@attrs.frozen
+class ToolCall:
+    """The model asks for a function to be run. Part of `ResponseFinished`."""
+
+    tool_call_id: str
+    name: str
+    arguments: str
+    """JSON text as the model wrote it; cut short when the response was."""
+
+
+@attrs.frozen
+class Usage:
+    """What one response is billed for, in tokens. Source: `response.done`, OpenAI Realtime."""
+
+    input_text_tokens: int = 0
+    input_audio_tokens: int = 0
+    cached_text_tokens: int = 0
+    """Part of `input_text_tokens`."""
+    cached_audio_tokens: int = 0
+    """Part of `input_audio_tokens`."""
+    output_text_tokens: int = 0
+    output_audio_tokens: int = 0
+
+
+@attrs.frozen
+class ResponseFinished:
+    """The session will generate no more of a response. Its audio may still be playing."""
+
+    response_id: str
+    status: ResponseStatus
+    reason: str | None = None
+    """`turn_detected`, `max_output_tokens`, an error code, ...: the session's own word."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage | None = None
+
+
+@attrs.frozen
+class ToolOutputAccepted:
+    """The output of a tool call is part of the conversation; responses from now on know it."""
+
+    tool_call_id: str
+
+
+@attrs.frozen
+class OrderRefused:
+    """The session refused an order and carries on."""
+
+    code: str
+    """`response_cancel_not_active`, `conversation_already_has_active_response`, ..."""
+
+
+# Orders to the carrier.
+
+
+@attrs.frozen
+class Play:
+    """Queue audio at the carrier. A multiple of `FRAME_BYTES`."""
+
+    ulaw: bytes
+
+
+@attrs.frozen
+class Mark:
+    """Echo this name when everything queued before it has been played, or cleared."""
+
+    name: str
+
+
+@attrs.frozen
+class Clear:
+    """Forget everything queued and not yet played."""
+
+
+# Orders to the session.
+
+
+@attrs.frozen
+class AppendAudio:
+    """Hear this caller audio, which follows on what was appended before."""
+
+    payload: str
+    """Base64 of mu-law."""
+
+
+@attrs.frozen
+class CreateResponse:
+    """Begin a response. Only the turns actor gives this order."""
+
+    purpose: str
+    """`greeting`, `tools`, `retry`: comes back in `ResponseStarted.purpose`."""
+    instructions: str | None = None
+    """Replaces the session's instructions for this one response."""
+
+
+@attrs.frozen
+class CancelResponse:
+    """Stop generating. Only the turns actor gives this order."""
+
+    response_id: str
+
+
+@attrs.frozen
+class TruncateItem:
+    """Remember that the caller heard only the beginning of this item."""
+
+    item_id: str
+    audio_end_ms: int
+
+
+@attrs.frozen
+class DeleteItem:
+    """Forget an item of which the caller heard nothing."""
+
+    item_id: str
+
+
+@attrs.frozen
+class ReturnToolOutput:
+    """The one output of a tool call."""
+
+    tool_call_id: str
+    output: str
+    """JSON text."""
+
+
+# Between the actors of one call.
+
+
+@attrs.frozen
+class BargedIn:
+    """The caller spoke over playout; playout is being cleared."""
+
+    items: tuple[ItemCut, ...]
+    """Every item that was cut, in the order of playout. Never empty."""
+
+
+@attrs.frozen
+class ItemCut:
+    """How much of an interrupted item reached the caller."""
+
+    item_id: str
+    heard_ms: int
+    """0: nothing, and the item is deleted rather than truncated."""
+    received_ms: int
+    """How much audio the session had delivered for it."""
+
+
+@attrs.frozen
+class PlayoutStarted:
+    """The first audio of an item was handed to the carrier."""
+
+    item_id: str
+    response_id: str
+
+
+@attrs.frozen
+class ItemHeard:
+    """The carrier echoed the mark behind this much of an item: the caller heard it."""
+
+    item_id: str
+    heard_ms: int
+    whole: bool
+    """This was the last mark of an item that will have no more audio."""
+
+
+@attrs.frozen
+class PlayoutIdle:
+    """Everything that was received has been heard, by the marks or by the clock."""
+
+    by_mark: bool
+    """False: the last mark is overdue and the clock had to say it."""
+
+
+@attrs.frozen
+class ToolStarted:
+    """A tool's body began to run."""
+
+    tool_call_id: str
+    name: str
+
+
+@attrs.frozen
+class ToolFinished:
+    """A tool call has its output."""
+
+    tool_call_id: str
+    name: str
+    outcome: Literal["returned", "failed", "refused", "timed_out", "interrupted"]
+    output: str
+    """JSON text for the model."""
+    wants_response: bool
+    """Whether the model should speak about it."""
+
+
+@attrs.frozen
+class HangupAsked:
+    """The model called `hangup`: end the call when its goodbye has been heard."""
+
+    tool_call_id: str
+    reason: str
+
+
+CarrierFact = CallerAudio | KeyPressed | MarkEchoed | StreamStopped
+SessionFact = (
+    SessionLive
+    | SpeechStarted
+    | SpeechStopped
+    | CallerTranscript
+    | ResponseStarted
+    | ItemAudio
+    | ItemAudioDone
+    | ItemTranscript
+    | ResponseFinished
+    | ToolOutputAccepted
+    | OrderRefused
+)
+CarrierOrder = Play | Mark | Clear
+SessionOrder = (
+    AppendAudio | CreateResponse | CancelResponse | TruncateItem | DeleteItem | ReturnToolOutput
+)

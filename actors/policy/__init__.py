@@ -1,0 +1,1 @@
+"""Decisions as functions and tables of values. Pure: no trio, no sockets, no clock."""

@@ -1,0 +1,109 @@
+"""The seams of a call. A second carrier or a second engine is a new implementation of one of these.
+
+Nothing inherits from a port: an implementation only has to fit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from actors.messages import CarrierFact, CarrierOrder, SessionFact, SessionOrder
+    from actors.policy.journal import CallRecord
+
+
+class Carrier(Protocol):
+    """The phone side of one call, already open and authenticated.
+
+    Resource handling: whoever made it runs it; the call only says goodbye with `aclose`.
+    """
+
+    async def receive(self) -> CarrierFact:
+        """Wait for the next fact. One task only; cancellable.
+
+        Raises:
+            PeerGone: The carrier dropped the stream without saying that it is over.
+            ProtocolError: It sent more nonsense than is worth listening to.
+
+        """
+
+    async def send(self, order: CarrierOrder) -> None:
+        """Carry out one order. One task only; cancellable while the peer is stalled.
+
+        A cancelled send spoils the connection: after it, only `aclose`.
+
+        Raises:
+            PeerGone: The stream is closed, or took longer than its bound to take the order.
+
+        """
+
+    async def hang_up(self) -> None:
+        """End the phone call itself, and not only the stream. Idempotent; never raises PeerGone."""
+
+    async def aclose(self) -> None:
+        """Close the stream. Idempotent, bounded, never raises because the peer is already gone."""
+
+
+class Session(Protocol):
+    """The model side of one call: full duplex, with or without turns.
+
+    It may still be connecting when the call gets it: `send` waits until it is live.
+    Resource handling: the call says goodbye with `aclose`, and then no socket is left.
+    """
+
+    async def receive(self) -> SessionFact:
+        """Wait for the next fact. One task only; cancellable. The first fact is `SessionLive`.
+
+        Raises:
+            SessionRefused: Key, quota, model, configuration or expiry: trying again is no use.
+            PeerGone: The session dropped, or could not be reached.
+
+        """
+
+    async def send(self, order: SessionOrder) -> None:
+        """Carry out one order, once live. From any task; cancellable while the peer is stalled.
+
+        Raises:
+            PeerGone: The session is closed, or took longer than its bound to take the order.
+
+        """
+
+    async def aclose(self) -> None:
+        """Close the socket. Idempotent, bounded, never raises because the peer is already gone."""
+
+
+class Tools(Protocol):
+    """The functions a model may call."""
+
+    async def run(self, name: str, arguments: str) -> str:
+        """Run one function and return its result as JSON text. Cancellable.
+
+        Raises:
+            ToolRefused: There is no such function, or the arguments do not fit it.
+
+        Whatever the function itself raises comes through unchanged.
+
+        """
+
+
+class Recorder(Protocol):
+    """Where the audio of one call goes. All positions are ms on the call's clock."""
+
+    async def caller(self, at_ms: int, ulaw: bytes) -> None:
+        """Write what the caller said."""
+
+    async def agent(self, at_ms: int, ulaw: bytes) -> None:
+        """Write what the caller is going to hear, unless it is cut."""
+
+    async def cut(self, at_ms: int) -> None:
+        """Forget the agent's audio from here on: it was cleared before it was heard."""
+
+    async def aclose(self) -> None:
+        """Finish the recording. Idempotent."""
+
+
+class CallStore(Protocol):
+    """Where the records of calls go."""
+
+    async def finish(self, record: CallRecord) -> None:
+        """Write the one end record of a call. Called exactly once per call, under a deadline."""
