@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
 Peer = Literal["carrier", "session"]
+
+FATAL_CODES: Final = frozenset(
+    {
+        "account_deactivated",
+        "beta_api_shape_disabled",
+        "billing_hard_limit_reached",
+        "insufficient_quota",
+        "invalid_api_key",
+        "model_not_found",
+        "session_expired",
+    }
+)
+"""Error codes of a session after which no retry on it can help. Source: the Realtime API's error
+codes as the official SDK and public traces show them, November 2026."""
 
 
 @attrs.frozen

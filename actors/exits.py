@@ -25,6 +25,8 @@ class AgentHungUp:
     reason: str
     goodbye_heard: bool
     """False: the last mark never came and the bounded wait ended instead."""
+    tool_call_id: str = attrs.field(default="", eq=False, repr=False)
+    """The request, whose output is the last thing the session is sent."""
     side: Side = attrs.field(default="agent", init=False)
 
 
@@ -91,6 +93,10 @@ Exit = CallerHungUp | AgentHungUp | PeerLost | Refused | Stalled | Crashed | Tim
 def explain(error: Exception, *, actor: str) -> Exit:
     """Turn what an actor raised into why the call ended."""
     match error:
+        case ExceptionGroup(exceptions=errors):
+            # The tool executor's nursery wraps what its lanes raise. A bug explains the rest.
+            endings = [explain(one, actor=actor) for one in errors]
+            return next((why for why in endings if isinstance(why, Crashed)), endings[0])
         case PeerGone(peer, code, reason):
             return PeerLost(peer, code, reason)
         case ProtocolError(peer, what):
@@ -101,3 +107,10 @@ def explain(error: Exception, *, actor: str) -> Exit:
             return Stalled(lane, size)
         case _:
             return Crashed(actor, f"{type(error).__name__}: {error}")
+
+
+def loggable(why: Exit) -> dict[str, object]:
+    """An ending's name, side and codes; not the words of a peer or of a model."""
+    words = {"reason", "message", "error", "tool_call_id", "side"}
+    fields = attrs.asdict(why, filter=lambda field, _: field.name not in words)
+    return {"ending": type(why).__name__, "side": why.side, **fields}

@@ -35,7 +35,7 @@ class Lane(Generic[T]):
     """
 
     name: str
-    size: int
+    size: int = attrs.field(validator=attrs.validators.ge(1))
     on_full: OnFull = OnFull.FAIL
     dropped: int = attrs.field(default=0, init=False)
     """Items discarded so far by `DROP_OLDEST`."""

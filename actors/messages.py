@@ -20,7 +20,11 @@ FRAME_BYTES: Final = FRAME_MS * ULAW_BYTES_PER_MS
 ULAW_SILENCE: Final = b"\xff"
 """One sample of digital zero. Source: ITU-T G.711 (0x7F is minus zero, and audible nowhere)."""
 
+ToolOutcome = Literal["returned", "failed", "refused", "timed_out", "interrupted"]
 ResponseStatus = Literal["completed", "cancelled", "incomplete", "failed"]
+
+HANGUP: Final = "hangup"
+"""The name of the one tool that is the call's own, and in nobody's registry."""
 
 # Facts about the carrier leg.
 
@@ -101,6 +105,8 @@ class ResponseStarted:
     response_id: str
     purpose: str | None = None
     """What `CreateResponse.purpose` asked for, or `None` when the session began by itself."""
+    number: int | None = None
+    """Of the `CreateResponse` it obeys."""
 
 
 @attrs.frozen
@@ -163,6 +169,8 @@ class ResponseFinished:
     """`turn_detected`, `max_output_tokens`, an error code, ...: the session's own word."""
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
+    number: int | None = None
+    """Of the `CreateResponse` it obeyed."""
 
 
 @attrs.frozen
@@ -221,6 +229,8 @@ class CreateResponse:
     """`greeting`, `tools`, `retry`: comes back in `ResponseStarted.purpose`."""
     instructions: str | None = None
     """Replaces the session's instructions for this one response."""
+    number: int = attrs.field(default=0, eq=False)
+    """Which order this is; comes back with the response."""
 
 
 @attrs.frozen
@@ -282,6 +292,8 @@ class PlayoutStarted:
 
     item_id: str
     response_id: str
+    heard_from_ms: int | None = None
+    """On the call's clock: when the caller begins to hear it, behind what is still playing."""
 
 
 @attrs.frozen
@@ -316,11 +328,16 @@ class ToolFinished:
 
     tool_call_id: str
     name: str
-    outcome: Literal["returned", "failed", "refused", "timed_out", "interrupted"]
+    outcome: ToolOutcome
     output: str
     """JSON text for the model."""
-    wants_response: bool
-    """Whether the model should speak about it."""
+
+
+@attrs.frozen
+class OutputsReturned:
+    """Every tool call of one response has its output, and the model should speak about them."""
+
+    tool_call_ids: tuple[str, ...]
 
 
 @attrs.frozen
@@ -329,6 +346,22 @@ class HangupAsked:
 
     tool_call_id: str
     reason: str
+    response_id: str
+    """The response that asked; its own words belong to the goodbye."""
+
+
+@attrs.frozen
+class ItemsAmended:
+    """The conversation has to be told what the caller heard, behind any order to cancel."""
+
+    orders: tuple[TruncateItem | DeleteItem, ...]
+
+
+@attrs.frozen
+class PlayoutFull:
+    """A response is longer than anybody will listen to; the rest of it was not taken in."""
+
+    response_id: str
 
 
 CarrierFact = CallerAudio | KeyPressed | MarkEchoed | StreamStopped
@@ -348,4 +381,29 @@ SessionFact = (
 CarrierOrder = Play | Mark | Clear
 SessionOrder = (
     AppendAudio | CreateResponse | CancelResponse | TruncateItem | DeleteItem | ReturnToolOutput
+)
+
+BargeInFact = (
+    SpeechStarted
+    | SpeechStopped
+    | ResponseStarted
+    | ItemAudio
+    | ItemAudioDone
+    | ResponseFinished
+    | MarkEchoed
+)
+TurnFact = (
+    SessionLive
+    | SpeechStarted
+    | SpeechStopped
+    | ResponseStarted
+    | ResponseFinished
+    | ToolOutputAccepted
+    | OutputsReturned
+    | OrderRefused
+    | ItemsAmended
+    | PlayoutFull
+)
+HangupFact = (
+    HangupAsked | SpeechStarted | ResponseStarted | ResponseFinished | PlayoutStarted | PlayoutIdle
 )
