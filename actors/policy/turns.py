@@ -1,0 +1,252 @@
+"""Who may create a response, and when: one at a time, never over the caller, none forgotten.
+
+Pure: no trio, no sockets, no clock. The server creates responses too, after the caller's turn, and
+it refuses a second one while one is active; so a wish waits until there is room for it, and is
+fulfilled by whichever response comes first that knows what the wish was about.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import Final
+
+import attrs
+
+from actors.errors import FATAL_CODES
+from actors.messages import CancelResponse, CreateResponse, ResponseFinished, ResponseStarted
+
+CONFIRM_MS: Final = 6_000
+"""How long the server may take to start a response we asked for, before we ask again. Observed:
+0.3 s as a rule; meanwhile the phone is silent, so not much longer."""
+
+UNCONFIRMED_MAX: Final = 2
+"""So many orders in a row without a word, and the server is not going to answer this caller."""
+
+SERVER_TURN_MS: Final = 3_000
+"""How long the server may take to start its own response after the caller stopped. If it does not
+(a cough that was no turn, or a turn it forgot), a wish that waited is served, or the caller is
+answered at our word."""
+
+RETRY_MS: Final = (500.0, 2_000.0)
+"""Pauses before a failed response is asked for again; after the last of them we give up."""
+
+ACCEPTED: Final = 256
+"""Tool outputs remembered as known to the conversation: more than run between two responses."""
+
+TurnOrder = CreateResponse | CancelResponse
+
+
+class Phase(Enum):
+    """What the one default-conversation response is doing."""
+
+    IDLE = auto()
+    ASKED = auto()
+    """We ordered one and have not heard of it yet."""
+    ACTIVE = auto()
+
+
+@attrs.frozen
+class GaveUp:
+    """Responses fail, and asking again did not help."""
+
+    code: str
+
+
+@attrs.frozen
+class _Wish:
+    order: CreateResponse
+    about: frozenset[str] = frozenset()
+    """Tool outputs that a response must know of to fulfil this wish."""
+    not_before_ms: float = 0.0
+
+
+@attrs.define(eq=False)
+class Turns:
+    """The one owner of creating and cancelling. Every method returns what to order now.
+
+    Args:
+        server_interrupts: The session cancels its response by itself when the caller speaks.
+        server_answers: The session creates a response by itself when the caller stops.
+
+    """
+
+    server_interrupts: bool = True
+    server_answers: bool = True
+    phase: Phase = attrs.field(default=Phase.IDLE, init=False)
+    caller_speaks: bool = attrs.field(default=False, init=False)
+    number: int = attrs.field(default=0, init=False)
+    """Of the latest order."""
+    _wish: _Wish | None = attrs.field(default=None, init=False)
+    """What is wished for and not ordered."""
+    _ordered: dict[int, _Wish | None] = attrs.field(factory=dict[int, _Wish | None], init=False)
+    """Orders that were neither obeyed nor refused, oldest first. `None`: fulfilled otherwise."""
+    _is_awaited: bool = attrs.field(default=False, init=False)
+    """Whether the latest order has not been given up on."""
+    _asked_ms: float = attrs.field(default=0.0, init=False)
+    _response_id: str | None = attrs.field(default=None, init=False)
+    """`None` while active: a response the server told us of only by refusing ours."""
+    _response_wish: _Wish | None = attrs.field(default=None, init=False)
+    """What the active response is for, if it is ours."""
+    _server_turn_ms: float | None = attrs.field(default=None, init=False)
+    """Since when the server owes a response of its own."""
+    _accepted: deque[str] = attrs.field(factory=lambda: deque[str](maxlen=ACCEPTED), init=False)
+    _failures: int = attrs.field(default=0, init=False)
+    _unconfirmed: int = attrs.field(default=0, init=False)
+
+    def wants(
+        self, order: CreateResponse, *, now_ms: float, about: frozenset[str] = frozenset()
+    ) -> list[TurnOrder]:
+        """Somebody wants the model to speak."""
+        waiting = self._wish.about if self._wish else frozenset[str]()
+        self._wish = _Wish(order, about | waiting)
+        return self._serve(now_ms)
+
+    def output_accepted(self, tool_call_id: str) -> None:
+        """The conversation contains this tool's output from here on."""
+        self._accepted.append(tool_call_id)
+
+    def speech_started(self, *, now_ms: float) -> list[TurnOrder]:
+        """The caller speaks: nothing of ours starts now."""
+        self.caller_speaks = True
+        self._server_turn_ms = None
+        if self.phase is Phase.ACTIVE and self._response_id and not self.server_interrupts:
+            return [CancelResponse(self._response_id)]
+        return self._serve(now_ms)
+
+    def speech_stopped(self, *, now_ms: float) -> list[TurnOrder]:
+        """The caller is done: the server's own answer comes first."""
+        self.caller_speaks = False
+        if self.server_answers:
+            self._server_turn_ms = now_ms
+        return self._serve(now_ms)
+
+    def response_started(self, fact: ResponseStarted, *, now_ms: float) -> list[TurnOrder]:
+        """Some response began, ours or the server's."""
+        is_stale = fact.number in self._ordered and self._ordered[fact.number] is None
+        wish = self._obeyed(fact.number)
+        self.phase, self._response_id = Phase.ACTIVE, fact.response_id
+        if is_stale or (self.caller_speaks and fact.number is not None):
+            # Somebody has said it already; or it was on its way when the caller began, and would
+            # talk over them.
+            self._wish_again(wish)
+            return [CancelResponse(fact.response_id)]
+        self._response_wish = wish
+        self._fulfil({*self._accepted, *(wish.about if wish else ())})
+        return self._serve(now_ms)
+
+    def response_finished(
+        self, fact: ResponseFinished, *, now_ms: float
+    ) -> list[TurnOrder] | GaveUp:
+        """Some response ended. There may have been no word of its start (observed, 2026)."""
+        wish = None
+        if fact.number in self._ordered:
+            wish = self._obeyed(fact.number)
+            self.phase = self._rest()
+            # When it began is not known, and so not what has been accepted by then.
+            self._fulfil(set(wish.about if wish else ()))
+        elif self.phase is Phase.ACTIVE and self._response_id in (None, fact.response_id):
+            wish, self._response_wish = self._response_wish, None
+            self.phase, self._response_id = self._rest(), None
+        if fact.status != "failed":
+            if fact.status == "completed":
+                self._failures = 0
+            return self._serve(now_ms)
+        code = fact.reason or "failed"
+        if code in FATAL_CODES or self._failures == len(RETRY_MS):
+            return GaveUp(code)
+        pause_ms = RETRY_MS[self._failures]
+        self._failures += 1
+        instructions = wish.order.instructions if wish else None
+        about = wish.about if wish else frozenset[str]()
+        self._wish_again(_Wish(CreateResponse("retry", instructions), about), now_ms + pause_ms)
+        return self._serve(now_ms)
+
+    def refused(self, code: str, *, now_ms: float) -> list[TurnOrder]:
+        """The server refused an order. Only a refused creation matters here."""
+        if code == "conversation_already_has_active_response" and self._ordered:
+            # It obeys or refuses in the order of our orders.
+            oldest = next(iter(self._ordered))
+            self._wish_again(self._ordered.pop(oldest))
+            if self.phase is Phase.ASKED and oldest == self.number:
+                self.phase, self._response_id, self._response_wish = Phase.ACTIVE, None, None
+        return self._serve(now_ms)
+
+    def cancels(self, response_id: str) -> list[TurnOrder]:
+        """Somebody has heard enough of a response, if it is still being made."""
+        if self.phase is Phase.ACTIVE and self._response_id == response_id:
+            return [CancelResponse(response_id)]
+        return []
+
+    def due_ms(self) -> float | None:
+        """When `tick` has something to do, if nothing happens before."""
+        if self.phase is Phase.ASKED:
+            return self._asked_ms + CONFIRM_MS
+        if self.phase is Phase.ACTIVE or self.caller_speaks:
+            return None
+        if self._server_turn_ms is not None:
+            return self._server_turn_ms + SERVER_TURN_MS
+        return self._wish.not_before_ms if self._wish else None
+
+    def tick(self, *, now_ms: float) -> list[TurnOrder] | GaveUp:
+        """Act on time that has passed."""
+        due_ms = self.due_ms()
+        if due_ms is None or now_ms < due_ms:
+            return []
+        if self.phase is Phase.ASKED:
+            self._unconfirmed += 1
+            if self._unconfirmed == UNCONFIRMED_MAX:
+                return GaveUp("no_response")
+            # It may be obeyed yet: then it fulfils what is wished for again.
+            self.phase, self._is_awaited = Phase.IDLE, False
+            self._wish_again(self._ordered[self.number])
+        elif self._server_turn_ms is not None and self._wish is None:
+            self._wish = _Wish(CreateResponse("retry"))
+        self._server_turn_ms = None
+        return self._serve(now_ms)
+
+    def _rest(self) -> Phase:
+        """The phase when nothing is active: an order may be under way all the same."""
+        is_asked = self._is_awaited and self._ordered.get(self.number) is not None
+        return Phase.ASKED if is_asked else Phase.IDLE
+
+    def _obeyed(self, number: int | None) -> _Wish | None:
+        """A response is heard of. Returns the wish it is ours for; forgets orders before it."""
+        self._server_turn_ms = None
+        self._unconfirmed = 0
+        wish = self._ordered.get(number) if number is not None else None
+        self._ordered = {
+            known: wish for known, wish in self._ordered.items() if known > (number or 0)
+        }
+        return wish
+
+    def _fulfil(self, known: set[str]) -> None:
+        """A response knows these outputs: what it knows enough for is not wished for any more."""
+        if self._wish is not None and self._wish.about <= known:
+            self._wish = None
+        for number, ordered in self._ordered.items():
+            if ordered is not None and ordered.about <= known:
+                self._ordered[number] = None
+
+    def _wish_again(self, wish: _Wish | None, not_before_ms: float = 0.0) -> None:
+        """What was ordered did not come about; a later wish keeps its words."""
+        if wish is not None:
+            order = self._wish.order if self._wish else wish.order
+            about = wish.about | (self._wish.about if self._wish else frozenset())
+            self._wish = _Wish(order, about, not_before_ms)
+
+    def _serve(self, now_ms: float) -> list[TurnOrder]:
+        """Order the response that was wished for, if there is room for it."""
+        wish = self._wish
+        if (
+            wish is None
+            or self.phase is not Phase.IDLE
+            or self.caller_speaks
+            or self._server_turn_ms is not None
+            or now_ms < wish.not_before_ms
+        ):
+            return []
+        self.phase, self._asked_ms, self._wish = Phase.ASKED, now_ms, None
+        self.number, self._is_awaited = self.number + 1, True
+        self._ordered[self.number] = wish
+        return [attrs.evolve(wish.order, number=self.number)]
