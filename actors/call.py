@@ -1,0 +1,285 @@
+"""One phone call: a nursery of actors, its first exit, and a goodbye under a deadline."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import attrs
+import structlog
+import trio
+
+from actors.bargein import BargeIn
+from actors.errors import PeerGone
+from actors.exits import (
+    AgentHungUp,
+    Crashed,
+    Exit,
+    Killed,
+    Stalled,
+    TimedOut,
+    explain,
+    loggable,
+)
+from actors.hangup import HUNG_UP, Hangup
+from actors.lanes import Lane, OnFull
+from actors.legs import CarrierReader, SessionReader, SpeechWriter, Writer
+from actors.messages import (
+    BargeInFact,
+    CallerAudio,
+    CarrierOrder,
+    CreateResponse,
+    HangupFact,
+    ResponseFinished,
+    ReturnToolOutput,
+    SessionOrder,
+    TurnFact,
+)
+from actors.notes import Notes
+from actors.policy.journal import CallFacts, Journal, Observer
+from actors.policy.lineclock import LineClock
+from actors.policy.turns import Turns
+from actors.ports import CallStore, Carrier, Recorder, Session, Tools
+from actors.recording import Recording, RecordingFact
+from actors.tools import ToolExecutor
+from actors.turns import TurnTaking
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+LAST_WORD_S: Final = 0.1
+"""For the one order that goes out after the end. It only says what the session is about to see."""
+
+HANG_UP_S: Final = 1.5
+"""For ending the phone call through the carrier's own means; closing the stream does it too."""
+
+Actor: TypeAlias = Callable[[], Awaitable[Exit]]
+Goodbye: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@attrs.frozen
+class Limits:
+    """Every bound a call lives under."""
+
+    call_s: float = 3540.0
+    """A session of the model ends after 60 minutes, whatever we do; a minute of it may be gone
+    before the caller is on the line."""
+    tool_s: float = 8.0
+    cleanup_s: float = 2.0
+    """For saying goodbye to both peers and writing the record, together."""
+    speech_frames: int = 50
+    """Caller audio on its way to the session: one second, then the oldest is dropped."""
+    recording_messages: int = 500
+    """Audio on its way to the recording: five seconds of both sides."""
+    facts: int = 4096
+    """Facts waiting for one actor. The session's largest burst is a 200 s answer at once: 800
+    deltas. Each is read by our own task, so a full lane is a bug."""
+    orders: int = 1024
+    """Orders waiting for one peer: 200 ms of audio to the carrier, as a rule. A full lane is a
+    peer that stopped reading."""
+
+
+@attrs.frozen
+class Plan:
+    """What this call is about."""
+
+    facts: CallFacts
+    greeting: CreateResponse | None = None
+    """Ordered once, as soon as the session is live. `None`: the caller speaks first."""
+    silence_ms: int = 500
+    """The session's silence window, by which it hears later than the caller stopped."""
+    padding_ms: int = 300
+    """The audio before the caller's voice that the session counts as theirs."""
+    server_interrupts: bool = True
+    server_answers: bool = True
+    observer: Observer | None = None
+    """Is told everything noteworthy, as it happens."""
+
+
+async def first_exit(actors: Mapping[str, Actor], exits: list[Exit]) -> None:
+    """Run actors side by side until one exits, cancel the rest, and add why to `exits`.
+
+    What OTP calls `one_for_all` with no restarts: half a phone call is not worth saving. The
+    endings go into a list of the caller's, so that being cancelled just then loses none.
+    """
+
+    async def child(name: str, run: Actor) -> None:
+        try:
+            why = await run()
+        except Exception as error:
+            # The one place where an actor's failure becomes an ending.
+            why = explain(error, actor=name)
+            if isinstance(why, Crashed | Stalled):
+                # As text: a logger with a mind of its own would print everybody's variables,
+                # and with them what was said.
+                log.error("actor.crashed", actor=name, traceback=traceback.format_exc())
+        exits.append(why)
+        nursery.cancel_scope.cancel(reason=f"{name} ended as {type(why).__name__}")
+
+    async with trio.open_nursery() as nursery:
+        for name, run in actors.items():
+            nursery.start_soon(child, name, run, name=name)
+
+
+@attrs.define(eq=False)
+class _Cast:
+    """Everybody on one call, and the lanes between them. Only this class knows who exists."""
+
+    plan: Plan
+    carrier: Carrier
+    session: Session
+    tools: Tools
+    recorder: Recorder
+    limits: Limits
+    line: LineClock = attrs.field(factory=LineClock, init=False)
+    notes: Notes = attrs.field(init=False)
+    speech: Lane[CallerAudio] = attrs.field(init=False)
+    lanes: tuple[Lane[Any], ...] = attrs.field(init=False)
+    bargein: BargeIn = attrs.field(init=False)
+    recording: Recording = attrs.field(init=False)
+    actors: dict[str, Actor] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        plan, limits = self.plan, self.limits
+        journal = Journal(
+            plan.facts,
+            silence_ms=plan.silence_ms,
+            padding_ms=plan.padding_ms,
+            session_clock=self.line.call_ms,
+            observer=plan.observer,
+        )
+        notes = self.notes = Notes(journal)
+        live = OnFull.DROP_OLDEST
+        speech = self.speech = Lane[CallerAudio]("speech", limits.speech_frames, live)
+        to_recording = Lane[RecordingFact]("recording", limits.recording_messages, live)
+        to_bargein = Lane[BargeInFact]("bargein", limits.facts)
+        to_turns = Lane[TurnFact]("turns", limits.facts)
+        to_tools = Lane[ResponseFinished]("tools", limits.facts)
+        to_hangup = Lane[HangupFact]("hangup", limits.facts)
+        to_carrier = Lane[CarrierOrder]("to_carrier", limits.orders)
+        to_session = Lane[SessionOrder]("to_session", limits.orders)
+        self.lanes = (
+            *(speech, to_recording, to_bargein, to_turns),
+            *(to_tools, to_hangup, to_carrier, to_session),
+        )
+        self.recording = Recording(to_recording, self.recorder)
+        self.bargein = BargeIn(to_bargein, to_carrier, to_turns, to_hangup, to_recording, notes)
+        turns = Turns(plan.server_interrupts, plan.server_answers)
+        carrier, session = self.carrier, self.session
+        self.actors = {
+            "carrier.reader": CarrierReader(
+                carrier, speech, to_bargein, to_recording, self.line, notes
+            ).run,
+            "carrier.writer": Writer(to_carrier, carrier.send, notes).run,
+            "session.reader": SessionReader(session, to_bargein, to_turns, to_tools, notes).run,
+            "session.speech": SpeechWriter(speech, session, self.line, notes).run,
+            "session.writer": Writer(to_session, session.send, notes).run,
+            "bargein": self.bargein.run,
+            "turns": TurnTaking(to_turns, to_session, notes, plan.greeting, turns).run,
+            "tools": ToolExecutor(
+                to_tools, to_session, to_turns, to_hangup, self.tools, notes, limits.tool_s
+            ).run,
+            "hangup": Hangup(to_hangup, to_session, notes).run,
+            "recording": self.recording.run,
+        }
+
+    def drops(self) -> dict[str, int]:
+        """Everything that was received and not passed on, by name."""
+        return {
+            "caller_frames_late": self.line.late_frames,
+            "caller_frames_overflowed": self.speech.dropped,
+            "caller_ms_filled_with_silence": self.line.filled_ms,
+            "caller_ms_skipped": self.line.skipped_ms,
+            "agent_bytes_cut": self.bargein.cut_bytes,
+            "agent_bytes_late": self.bargein.late_bytes,
+            "agent_bytes_clipped": self.bargein.clipped_bytes,
+            "recording_messages_overflowed": self.recording.inbox.dropped,
+        }
+
+
+async def run_call(
+    plan: Plan,
+    carrier: Carrier,
+    session: Session,
+    *,
+    tools: Tools,
+    recorder: Recorder,
+    store: CallStore,
+    limits: Limits | None = None,
+) -> Exit:
+    """Run one call to its end, whatever ends it, and record why.
+
+    Resource handling: `carrier`, `session` and `recorder` are closed when this returns or is
+    cancelled, and the store has exactly one record. Cancellable at any time; the goodbye that
+    follows takes `Limits.cleanup_s` at most.
+    """
+    limits = limits or Limits()
+    cast = _Cast(plan, carrier, session, tools, recorder, limits)
+    log.info("call.started")
+    exits: list[Exit] = []
+    try:
+        with trio.move_on_after(limits.call_s) as length:
+            await first_exit(cast.actors, exits)
+        if not exits and length.cancelled_caught:
+            exits.append(TimedOut(limits.call_s))
+    finally:
+        # Without an ending, we were cancelled before any actor had one.
+        why = exits[0] if exits else Killed()
+        ended_ms = round(cast.notes.now_ms())
+
+        async def keep_record() -> None:
+            record = cast.notes.journal.record(why, ended_ms=ended_ms, drops=cast.drops())
+            await store.finish(record)
+
+        goodbyes: dict[str, Goodbye] = {
+            "session": lambda: _part(session, why),
+            "carrier": lambda: _leave(carrier, why),
+            "recording": cast.recording.finish,
+            "store": keep_record,
+        }
+        # Shielded, so that a cancelled call still says goodbye; bounded, so that a dead peer or a
+        # full disk cannot keep the process from stopping.
+        with trio.move_on_after(limits.cleanup_s, shield=True) as cleanup:
+            await _side_by_side(goodbyes)
+        if cleanup.cancelled_caught:
+            log.warning("call.cleanup_abandoned", after_s=limits.cleanup_s)
+        log.info(
+            "call.ended",
+            **loggable(why),
+            duration_ms=ended_ms,
+            drops={name: count for name, count in cast.drops().items() if count},
+            lane_peaks={lane.name: lane.peak for lane in cast.lanes},
+        )
+    return why
+
+
+async def _part(session: Session, why: Exit) -> None:
+    """Close the socket to the model, which is told first that its hang-up happened."""
+    if isinstance(why, AgentHungUp):
+        with trio.move_on_after(LAST_WORD_S), suppress(PeerGone):
+            await session.send(ReturnToolOutput(why.tool_call_id, HUNG_UP))
+    await session.aclose()
+
+
+async def _leave(carrier: Carrier, why: Exit) -> None:
+    """Close the stream, and end the phone call too if that is what the agent wanted."""
+    if isinstance(why, AgentHungUp):
+        with trio.move_on_after(HANG_UP_S):
+            await carrier.hang_up()
+    await carrier.aclose()
+
+
+async def _side_by_side(goodbyes: Mapping[str, Goodbye]) -> None:
+    """Do everything that ends a call; none of it can break another."""
+
+    async def say(name: str, goodbye: Goodbye) -> None:
+        try:
+            await goodbye()
+        except Exception:
+            # One failing goodbye must not cut the others short: a full disk would leave a socket.
+            log.error("call.goodbye_failed", part=name, traceback=traceback.format_exc())
+
+    async with trio.open_nursery() as nursery:
+        for name, goodbye in goodbyes.items():
+            nursery.start_soon(say, name, goodbye)

@@ -1,0 +1,81 @@
+"""The mark and hang-up tracker: ends the call when its goodbye was heard to the last mark."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from actors.exits import AgentHungUp
+from actors.lanes import Lane
+from actors.messages import (
+    HangupAsked,
+    HangupFact,
+    PlayoutIdle,
+    PlayoutStarted,
+    ResponseFinished,
+    ResponseStarted,
+    ReturnToolOutput,
+    SessionOrder,
+    SpeechStarted,
+    ToolFinished,
+    ToolOutcome,
+)
+from actors.notes import Notes
+from actors.policy.hangup import Answer, Farewell
+
+HUNG_UP = '{"hung_up":true}'
+CALLED_OFF = '{"hung_up":false,"because":"the caller spoke; the call goes on"}'
+ALREADY = '{"hung_up":false,"because":"already hanging up as soon as the goodbye has been heard"}'
+
+
+@attrs.define(eq=False)
+class Hangup:
+    """Waits for the goodbye, bounded; lets the caller call it off; returns the ending."""
+
+    inbox: Lane[HangupFact]
+    session: Lane[SessionOrder]
+    notes: Notes
+    _farewell: Farewell = attrs.field(factory=Farewell, init=False)
+
+    async def run(self) -> AgentHungUp:
+        """Serve the inbox until the agent has hung up."""
+        while True:
+            due_ms = self._farewell.due_ms()
+            due_s = float("inf") if due_ms is None else self.notes.trio_s(due_ms)
+            with trio.move_on_at(due_s) as wait:
+                self._follow(await self.inbox.take())
+            asked = self._farewell.asked
+            if wait.cancelled_caught and asked is not None:
+                self.notes.note(ToolFinished(asked.tool_call_id, "hangup", "returned", HUNG_UP))
+                heard = self._farewell.goodbye_heard()
+                return AgentHungUp(asked.reason, heard, asked.tool_call_id)
+
+    def _follow(self, fact: HangupFact) -> None:
+        now_ms = self.notes.now_ms()
+        match fact:
+            case HangupAsked():
+                self.notes.note(fact)
+                match self._farewell.asks(fact, now_ms=now_ms):
+                    case Answer.ALREADY:
+                        self._answer(fact, ALREADY)
+                    case Answer.CALLED_OFF:
+                        self._answer(fact, CALLED_OFF)
+                    case Answer.WAITING:
+                        pass
+            case SpeechStarted():
+                void = self._farewell.called_off()
+                if void is not None:
+                    self._answer(void, CALLED_OFF)
+            case ResponseStarted(response_id):
+                self._farewell.response_started(response_id)
+            case ResponseFinished(response_id):
+                self._farewell.response_finished(response_id, now_ms=now_ms)
+            case PlayoutStarted():
+                self._farewell.playout_started()
+            case PlayoutIdle(by_mark):
+                self._farewell.playout_idle(by_mark=by_mark, now_ms=now_ms)
+
+    def _answer(self, asked: HangupAsked, output: str) -> None:
+        outcome: ToolOutcome = "interrupted" if output is CALLED_OFF else "returned"
+        self.session.put(ReturnToolOutput(asked.tool_call_id, output))
+        self.notes.note(ToolFinished(asked.tool_call_id, "hangup", outcome, output))

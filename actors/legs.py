@@ -1,0 +1,192 @@
+"""Both legs of a call, a reader and a writer each: they route, and decide nothing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, NoReturn, TypeVar
+
+import attrs
+import trio
+
+from actors.errors import PeerGone
+from actors.exits import CallerHungUp
+from actors.lanes import Lane
+from actors.messages import (
+    AppendAudio,
+    BargeInFact,
+    CallerAudio,
+    CallerTranscript,
+    ItemAudio,
+    ItemAudioDone,
+    ItemTranscript,
+    KeyPressed,
+    MarkEchoed,
+    OrderRefused,
+    ResponseFinished,
+    ResponseStarted,
+    SessionFact,
+    SessionLive,
+    SpeechStarted,
+    SpeechStopped,
+    StreamStopped,
+    ToolOutputAccepted,
+    TurnFact,
+)
+from actors.notes import Notes
+from actors.policy.lineclock import LineClock
+from actors.ports import Carrier, Session
+from actors.recording import CallerHeard, RecordingFact
+
+Order = TypeVar("Order")
+
+RESPONSE_SILENT_S: Final = 20.0
+"""How long a session may say nothing at all while it makes a response. Deltas come every 50 ms;
+a model that reasons hard begins after seconds. Longer, and the caller has hung up."""
+
+
+@attrs.define(eq=False)
+class CarrierReader:
+    """Reads the carrier, and returns when the carrier says that the stream is over."""
+
+    carrier: Carrier
+    speech: Lane[CallerAudio]
+    bargein: Lane[BargeInFact]
+    recording: Lane[RecordingFact]
+    line: LineClock
+    notes: Notes
+
+    async def run(self) -> CallerHungUp:
+        """Serve the carrier until it ends the stream.
+
+        Raises:
+            PeerGone: It dropped the stream instead.
+            ProtocolError: It makes no sense any more.
+
+        """
+        while True:
+            fact = await self.carrier.receive()
+            match fact:
+                case CallerAudio(_, ulaw):
+                    at_ms = self.line.arrived(fact, now_ms=self.notes.now_ms())
+                    self.speech.put(fact)
+                    self.recording.put(CallerHeard(at_ms, ulaw))
+                case MarkEchoed():
+                    self.bargein.put(fact)
+                case KeyPressed():
+                    pass
+                case StreamStopped():
+                    self.notes.note(fact)
+                    return CallerHungUp()
+            self.notes.note(fact)
+
+
+@attrs.define(eq=False)
+class SessionReader:
+    """Reads the session, and puts every fact into the lanes of the actors it concerns."""
+
+    session: Session
+    bargein: Lane[BargeInFact]
+    turns: Lane[TurnFact]
+    tools: Lane[ResponseFinished]
+    notes: Notes
+
+    async def run(self) -> NoReturn:
+        """Serve the session until it is lost.
+
+        Raises:
+            PeerGone: It dropped, or could not be reached.
+            SessionRefused: It will not serve this call.
+
+        """
+        patience_s = float("inf")
+        while True:
+            with trio.move_on_after(patience_s) as patience:
+                fact = await self.session.receive()
+            if patience.cancelled_caught:
+                raise PeerGone("session", None, f"silent for {patience_s:g} s in a response")
+            patience_s = _patience_s(fact, patience_s)
+            self.notes.note(fact)
+            match fact:
+                case SpeechStarted() | ItemAudio() | ItemAudioDone():
+                    self.bargein.put(fact)  # Which tells turns and hang-up of speech.
+                case SpeechStopped() | ResponseStarted():
+                    self.bargein.put(fact)
+                    self.turns.put(fact)
+                case ResponseFinished():
+                    self.bargein.put(fact)
+                    self.turns.put(fact)
+                    if fact.tool_calls:
+                        self.tools.put(fact)
+                case SessionLive() | ToolOutputAccepted() | OrderRefused():
+                    self.turns.put(fact)
+                case CallerTranscript() | ItemTranscript():
+                    pass  # For the journal alone.
+
+
+def _patience_s(fact: SessionFact, patience_s: float) -> float:
+    """How long to wait for the fact after this one."""
+    match fact:
+        case ResponseStarted():
+            return RESPONSE_SILENT_S
+        case ResponseFinished():
+            return float("inf")
+        case _:
+            return patience_s
+
+
+@attrs.define(eq=False)
+class Writer(Generic[Order]):
+    """Sends what its lane holds, in order. A slow peer fills the lane, and its policy decides."""
+
+    lane: Lane[Order]
+    send: Callable[[Order], Awaitable[None]]
+    notes: Notes
+
+    async def run(self) -> NoReturn:
+        """Serve the lane until cancelled.
+
+        Raises:
+            PeerGone: The peer is closed, or does not read.
+
+        """
+        async for order in self.lane:
+            await self.send(order)
+            self.notes.note(order)
+        raise AssertionError("a lane outlives its reader")
+
+
+@attrs.define(eq=False)
+class SpeechWriter:
+    """Sends the caller's voice to the session: untouched, without holes, joined when it is late."""
+
+    speech: Lane[CallerAudio]
+    session: Session
+    line: LineClock
+    notes: Notes
+
+    async def run(self) -> NoReturn:
+        """Serve the lane until cancelled.
+
+        Raises:
+            PeerGone: The session is closed, or does not read.
+
+        """
+        async for frame in self.speech:
+            payload = self._joined([frame, *self.speech.drain()])
+            if payload is not None:
+                order = AppendAudio(payload)
+                await self.session.send(order)
+                self.notes.note(order)
+        raise AssertionError("a lane outlives its reader")
+
+    def _joined(self, frames: list[CallerAudio]) -> str | None:
+        """The base64 of all that is waiting: the carrier's own text when that is one frame."""
+        parts: list[bytes] = []
+        for frame in frames:
+            silence = self.line.sends(frame)
+            if silence is not None:
+                parts += [silence, frame.ulaw]
+        if len(frames) == 1 and parts and not parts[0]:
+            return frames[0].payload
+        return base64.b64encode(b"".join(parts)).decode("ascii") if parts else None

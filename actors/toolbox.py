@@ -1,0 +1,139 @@
+"""A registry of Python functions that a model may call, with schemas from their signatures."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import attrs
+import pydantic
+import trio
+
+from actors.errors import ToolRefused
+from actors.messages import HANGUP
+
+ToolFunction = Callable[..., Awaitable[object]] | Callable[..., object]
+
+ARGUMENTS_MAX_CHARS: Final = 16 * 1024
+"""Arguments longer than this are not what a phone call is about."""
+
+THREADS_MAX: Final = 16
+"""Worker threads for tools that are plain functions, over all calls. A thread whose tool timed out
+is abandoned and keeps its place until the function returns."""
+
+
+@attrs.frozen
+class ToolSchema:
+    """What a model has to know of a function."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of the arguments, as an object."""
+
+
+@attrs.frozen
+class _Tool:
+    schema: ToolSchema
+    function: ToolFunction
+    arguments: pydantic.TypeAdapter[Any]
+
+
+@attrs.define(eq=False)
+class Toolbox:
+    """Functions by name. Fits the `Tools` port.
+
+    An `async def` runs in the call's own task tree and is cancelled at its deadline; a plain `def`
+    runs in a worker thread, which nothing can cancel.
+    """
+
+    _tools: dict[str, _Tool] = attrs.field(factory=dict[str, _Tool], init=False)
+    _threads: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(THREADS_MAX), init=False
+    )
+
+    def add(self, function: ToolFunction) -> ToolFunction:
+        """Register a function under its own name; usable as a decorator.
+
+        Its docstring's first paragraph is the description; its parameters, all of which need
+        annotations, become the schema.
+
+        Raises:
+            TypeError: A parameter has no annotation, no name of its own, or a type without a JSON
+                schema; or the function's name is taken.
+
+        """
+        name = function.__name__
+        if name == HANGUP:
+            raise TypeError(f"tool {name}: every call has that one already")
+        if name in self._tools:
+            raise TypeError(f"tool {name}: there is another of that name")
+        signature = inspect.signature(function)
+        for parameter in signature.parameters.values():
+            if parameter.annotation is inspect.Parameter.empty:
+                raise TypeError(f"tool {name}: parameter {parameter.name} has no annotation")
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise TypeError(
+                    f"tool {name}: parameter {parameter.name} has no name to call it by"
+                )
+        hints = inspect.get_annotations(function, eval_str=True)
+        fields: dict[str, Any] = {
+            key: (hints[key], ... if parameter.default is parameter.empty else parameter.default)
+            for key, parameter in signature.parameters.items()
+        }
+        try:
+            model = pydantic.create_model(
+                name, __config__=pydantic.ConfigDict(extra="forbid"), **fields
+            )
+            parameters = model.model_json_schema()
+        except (pydantic.errors.PydanticUserError, NameError) as error:
+            raise TypeError(f"tool {name}: {error}") from error
+        if lost := sorted(fields.keys() - model.model_fields.keys()):
+            raise TypeError(f"tool {name}: parameter {lost[0]} has no name to call it by")
+        description = (inspect.getdoc(function) or "").partition("\n\n")[0]
+        parameters.pop("title", None)
+        parameters.setdefault("properties", {})
+        schema = ToolSchema(name, description, parameters)
+        self._tools[name] = _Tool(schema, function, pydantic.TypeAdapter(model))
+        return function
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """What the model is told, in the order of registration."""
+        return tuple(tool.schema for tool in self._tools.values())
+
+    async def run(self, name: str, arguments: str) -> str:
+        """See the `Tools` port."""
+        tool = self._tools.get(name)
+        if tool is None:
+            names = ", ".join([*self._tools, HANGUP])
+            raise ToolRefused(f"there is no tool {name!r}; there are: {names}")
+        if len(arguments) > ARGUMENTS_MAX_CHARS:
+            raise ToolRefused(f"the arguments are longer than {ARGUMENTS_MAX_CHARS} characters")
+        try:
+            parsed = tool.arguments.validate_json(arguments or "{}")
+        except pydantic.ValidationError as error:
+            raise ToolRefused(_complaints(error)) from None
+        values = {key: getattr(parsed, key) for key in type(parsed).model_fields}
+        if inspect.iscoroutinefunction(tool.function):
+            result: object = await tool.function(**values)
+        else:
+            result = await trio.to_thread.run_sync(
+                lambda: tool.function(**values), abandon_on_cancel=True, limiter=self._threads
+            )
+        try:
+            text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            text = json.dumps(str(result), ensure_ascii=False)
+        # Half a surrogate pair is a Python string, and no text that could be sent.
+        return text.encode(errors="replace").decode()
+
+
+def _complaints(error: pydantic.ValidationError) -> str:
+    """What is wrong with the arguments, for the model to do better. Quotes no values."""
+    parts = (
+        f"{'.'.join(map(str, detail['loc'])) or 'arguments'}: {detail['msg']}"
+        for detail in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+    return "bad arguments: " + "; ".join(parts)

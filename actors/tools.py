@@ -1,0 +1,178 @@
+"""The tool executor: runs what the model asks for beside the conversation, never inside it."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from typing import Final, NoReturn
+
+import attrs
+import structlog
+import trio
+
+from actors.errors import ToolRefused
+from actors.lanes import Lane
+from actors.messages import (
+    HANGUP,
+    HangupAsked,
+    HangupFact,
+    OutputsReturned,
+    ResponseFinished,
+    ReturnToolOutput,
+    SessionOrder,
+    ToolCall,
+    ToolFinished,
+    ToolOutcome,
+    ToolStarted,
+    TurnFact,
+)
+from actors.notes import Notes
+from actors.ports import Tools
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+AT_ONCE_MAX: Final = 16
+"""Tools of one call that run side by side. A model that asks for more is running away."""
+
+OUTPUT_MAX_CHARS: Final = 16 * 1024
+"""What the model is given of one result. More would crowd the conversation out of its context."""
+
+
+@attrs.frozen
+class _Batch:
+    """The tool calls of one response, and what comes when all of them have their output."""
+
+    tool_call_ids: tuple[str, ...]
+    hangups: tuple[HangupAsked, ...]
+    """What comes then, if the response asked to hang up; otherwise one more response is wanted."""
+
+
+@attrs.define(eq=False)
+class ToolExecutor:
+    """Gives every tool call exactly one output, whatever becomes of the tool.
+
+    Args:
+        inbox: Finished responses; what they ask for is run only if they were completed.
+        session: Where outputs go.
+        turns: Is told when a response's last output is on its way.
+        hangup: Is given the calls of `hangup`.
+        tools: The functions.
+        notes: The call's clock and journal.
+        tool_s: The longest a tool may take. Cancelled then, and the model is told.
+
+    """
+
+    inbox: Lane[ResponseFinished]
+    session: Lane[SessionOrder]
+    turns: Lane[TurnFact]
+    hangup: Lane[HangupFact]
+    tools: Tools
+    notes: Notes
+    tool_s: float
+    _seen: set[str] = attrs.field(factory=set[str], init=False)
+    _waiting: dict[str, _Batch] = attrs.field(factory=dict[str, _Batch], init=False)
+    """Running calls, and the batch each belongs to."""
+
+    async def run(self) -> NoReturn:
+        """Serve the inbox until cancelled, and the tools with it."""
+        async with trio.open_nursery() as running:
+            async for response in self.inbox:
+                self._take_up(response, running)
+        raise AssertionError("a lane outlives its reader")
+
+    def _take_up(self, response: ResponseFinished, running: trio.Nursery) -> None:
+        asked: list[ToolCall] = []
+        for one in response.tool_calls:
+            # An id that comes twice is the same call, and was run or refused already.
+            if one.tool_call_id not in self._seen:
+                self._seen.add(one.tool_call_id)
+                asked.append(one)
+        if response.status != "completed":
+            self._decline(asked, response)
+            return
+        hangups = tuple(
+            HangupAsked(one.tool_call_id, _reason(one.arguments), response.response_id)
+            for one in asked
+            if one.name == HANGUP
+        )
+        ours = [one for one in asked if one.name != HANGUP]
+        batch = _Batch(tuple(one.tool_call_id for one in ours), hangups)
+        for hangup in hangups:
+            self.notes.note(ToolStarted(hangup.tool_call_id, HANGUP))
+        for one in ours:
+            self._waiting[one.tool_call_id] = batch
+        for one in ours:
+            if len(self._waiting) > AT_ONCE_MAX:
+                self._finish(one, "refused", _error("too many tools are running"))
+            else:
+                running.start_soon(self._run, one)
+        if not ours:
+            self._complete(batch)
+
+    def _decline(self, asked: list[ToolCall], response: ResponseFinished) -> None:
+        """Answer what a response asked for that was not completed: nothing of it is run."""
+        if response.status == "cancelled":
+            for one in asked:
+                self._return(one, "interrupted", _error("not run: the caller interrupted"))
+            return
+        for one in asked:
+            self._return(one, "refused", _error("not run: the response was cut short"))
+        if asked and response.status == "incomplete":  # A failed one is made again anyway.
+            self.turns.put(OutputsReturned(tuple(one.tool_call_id for one in asked)))
+
+    async def _run(self, asked: ToolCall) -> None:
+        """Run one tool to its output, inside its own bounds."""
+        self.notes.note(ToolStarted(asked.tool_call_id, asked.name))
+        outcome: ToolOutcome = "timed_out"
+        output = _error("timed out; whether it took effect is not known")
+        with trio.move_on_after(self.tool_s):
+            try:
+                output = await self.tools.run(asked.name, asked.arguments)
+                outcome = "returned"
+            except ToolRefused as refused:
+                outcome, output = "refused", _error(refused.reason)
+            except Exception as error:
+                # Whatever a tool raises is its own affair: the call goes on, the model is told.
+                # Where it failed is for the log; its words may quote what somebody said.
+                where = "".join(traceback.format_tb(error.__traceback__))
+                log.error("tool.failed", tool=asked.name, error=type(error).__name__, where=where)
+                outcome, output = "failed", _error(f"the tool failed: {type(error).__name__}")
+        self._finish(asked, outcome, output)
+
+    def _finish(self, asked: ToolCall, outcome: ToolOutcome, output: str) -> None:
+        self._return(asked, outcome, _shortened(output))
+        batch = self._waiting.pop(asked.tool_call_id)
+        if not any(tool_call_id in self._waiting for tool_call_id in batch.tool_call_ids):
+            self._complete(batch)
+
+    def _complete(self, batch: _Batch) -> None:
+        """All outputs are on their way: say goodbye, or let the model speak about them."""
+        for hangup in batch.hangups:
+            self.hangup.put(hangup)
+        if batch.tool_call_ids and not batch.hangups:
+            self.turns.put(OutputsReturned(batch.tool_call_ids))
+
+    def _return(self, asked: ToolCall, outcome: ToolOutcome, output: str) -> None:
+        self.session.put(ReturnToolOutput(asked.tool_call_id, output))
+        self.notes.note(ToolFinished(asked.tool_call_id, asked.name, outcome, output))
+
+
+def _error(what: str) -> str:
+    return json.dumps({"error": what})
+
+
+def _shortened(output: str) -> str:
+    """The output itself, or its beginning inside valid JSON that says so."""
+    if len(output) <= OUTPUT_MAX_CHARS:
+        return output
+    return json.dumps({"truncated": output[: OUTPUT_MAX_CHARS // 2], "characters": len(output)})
+
+
+def _reason(arguments: str) -> str:
+    """Why the model hangs up. That it wants to is clear even when the reason is not."""
+    try:
+        parsed = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return ""
+    reason = parsed.get("reason") if isinstance(parsed, dict) else None
+    return reason[:200] if isinstance(reason, str) else ""

@@ -1,0 +1,91 @@
+"""The actor that owns who may create or cancel a response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import attrs
+import trio
+
+from actors.errors import SessionRefused
+from actors.lanes import Lane
+from actors.messages import (
+    CreateResponse,
+    ItemsAmended,
+    OrderRefused,
+    OutputsReturned,
+    PlayoutFull,
+    ResponseFinished,
+    ResponseStarted,
+    SessionLive,
+    SessionOrder,
+    SpeechStarted,
+    SpeechStopped,
+    ToolOutputAccepted,
+    TurnFact,
+)
+from actors.notes import Notes
+from actors.policy.turns import GaveUp, Turns
+
+
+@attrs.define(eq=False)
+class TurnTaking:
+    """Greets, and gives every order to create, cancel, truncate or delete. Nobody else does."""
+
+    inbox: Lane[TurnFact]
+    session: Lane[SessionOrder]
+    notes: Notes
+    greeting: CreateResponse | None
+    turns: Turns
+    _greeted: bool = attrs.field(default=False, init=False)
+
+    async def run(self) -> NoReturn:
+        """Serve the inbox and the clock until cancelled.
+
+        Raises:
+            SessionRefused: Responses keep failing.
+
+        """
+        while True:
+            due_ms = self.turns.due_ms()
+            due_s = float("inf") if due_ms is None else self.notes.trio_s(due_ms)
+            with trio.move_on_at(due_s):
+                self._order(self._decide(await self.inbox.take()))
+            self._order(self.turns.tick(now_ms=self.notes.now_ms()))
+
+    def _decide(self, fact: TurnFact) -> Sequence[SessionOrder] | GaveUp:
+        now_ms = self.notes.now_ms()
+        match fact:
+            case SessionLive():
+                if self.greeting is None or self._greeted:
+                    return []
+                self._greeted = True
+                return self.turns.wants(self.greeting, now_ms=now_ms)
+            case SpeechStarted():
+                return self.turns.speech_started(now_ms=now_ms)
+            case SpeechStopped():
+                return self.turns.speech_stopped(now_ms=now_ms)
+            case ResponseStarted():
+                return self.turns.response_started(fact, now_ms=now_ms)
+            case ResponseFinished():
+                return self.turns.response_finished(fact, now_ms=now_ms)
+            case ToolOutputAccepted(tool_call_id):
+                self.turns.output_accepted(tool_call_id)
+                return []
+            case OutputsReturned(tool_call_ids):
+                return self.turns.wants(
+                    CreateResponse("tools"), now_ms=now_ms, about=frozenset(tool_call_ids)
+                )
+            case OrderRefused(code):
+                return self.turns.refused(code, now_ms=now_ms)
+            case ItemsAmended(orders):
+                return list(orders)
+            case PlayoutFull(response_id):
+                return self.turns.cancels(response_id)
+
+    def _order(self, orders: Sequence[SessionOrder] | GaveUp) -> None:
+        if isinstance(orders, GaveUp):
+            raise SessionRefused(orders.code, "responses fail, and asking again did not help")
+        for order in orders:
+            self.session.put(order)
