@@ -1,0 +1,257 @@
+"""The rehearsal caller: places one call through a gateway's own front door, as Twilio would."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+from urllib.parse import urljoin
+
+import attrs
+import httpx
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from actors.messages import ULAW_BYTES_PER_MS
+from gateway.client_socket import CannotOpen, over_websocket
+from gateway.lab import speech
+from gateway.lab.call_report import CallReport
+from gateway.lab.line import RehearsalLine
+from gateway.lab.line_facts import Cut, LineEnded, LineEnding, LineFact, Pressed, Said, Warned
+from gateway.lab.run_line import run_line
+from gateway.lab.scenario import Scenario
+from gateway.lab.twiml_reader import (
+    ConnectStream,
+    Hangup,
+    Pause,
+    Redirect,
+    Reject,
+    Say,
+    TwimlFault,
+    Verb,
+)
+from gateway.lab.webhooks import WEBHOOK_S, NotAnswered, Webhooks
+
+CALL_S: Final = 300.0
+"""How long a rehearsal may take before the phone hangs up."""
+
+DOCUMENTS: Final = 10
+"""How many documents one call may go through. More means a redirect that goes in circles."""
+
+ACCOUNT_SID: Final = "AC" + "0ff" * 10 + "00"
+_NORMAL_CLOSES: Final = {None, 1000, 1001, 1005}
+"""1005: a close frame without a code."""
+
+FROM_NUMBER: Final = "+15005550006"
+TO_NUMBER: Final = "+15005550001"
+
+
+async def place_call(
+    base_url: str,
+    scenario: Scenario,
+    *,
+    auth_token: str | None = None,
+    account_sid: str = ACCOUNT_SID,
+    from_number: str = FROM_NUMBER,
+    to_number: str = TO_NUMBER,
+    public_url: str | None = None,
+    voice: Callable[[str], bytes] | None = None,
+    observe: Callable[[int, LineFact], None] | None = None,
+    limit_s: float = CALL_S,
+) -> CallReport:
+    """Call, do what the scenario says, and report. Cancellable; every wait is bounded.
+
+    Args:
+        base_url: Where the gateway listens, such as `http://127.0.0.1:8080`.
+        scenario: Only its `caller` steps are used.
+        auth_token: Signs every request and the upgrade; `None` sends no signatures.
+        account_sid: Whose call it is.
+        from_number: The caller.
+        to_number: The number that was called.
+        public_url: What the gateway believes to be its address. Requests for it are signed as
+            such and sent to `base_url`. `None`: the same as `base_url`.
+        voice: Gives the mu-law of a line; the rehearsal's own speech when `None`.
+        observe: Told of what happens on the line, with ms since the stream was opened.
+        limit_s: How long the stream may take before the phone hangs up.
+
+    Whatever goes wrong is the report's `problem`.
+
+    """
+    if voice is None:
+        await speech.prepare(scenario.caller_lines(), "caller")
+        voice = partial(speech.speak, voice="caller")
+    fields = {
+        "AccountSid": account_sid,
+        "ApiVersion": "2010-04-01",
+        "CallSid": "CA" + secrets.token_hex(16),
+        "Direction": "inbound",
+        "From": from_number,
+        "To": to_number,
+        "Caller": from_number,
+        "Called": to_number,
+    }
+    base_url = base_url.rstrip("/")
+    # Not from the environment: a proxy has no business between two addresses of one machine.
+    async with httpx.AsyncClient(timeout=WEBHOOK_S, trust_env=False) as http:
+        webhooks = Webhooks(
+            base_url=base_url,
+            public_url=(public_url or base_url).rstrip("/"),
+            auth_token=auth_token,
+            http=http,
+        )
+        phone = _Phone(
+            scenario=scenario,
+            webhooks=webhooks,
+            fields=fields,
+            voice=voice,
+            observe=observe,
+            limit_s=limit_s,
+        )
+        return await phone.call()
+
+
+@attrs.frozen
+class _Next:
+    """A document to go on with."""
+
+    url: str
+    method: str
+    call_status: str
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Phone:
+    """One call. Everything it learns goes into the report."""
+
+    scenario: Scenario
+    webhooks: Webhooks
+    fields: dict[str, str]
+    voice: Callable[[str], bytes]
+    observe: Callable[[int, LineFact], None] | None
+    limit_s: float
+    report: CallReport = attrs.field(init=False)
+    _began_s: float = attrs.field(factory=trio.current_time, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.report = CallReport(self.fields["CallSid"])
+
+    async def call(self) -> CallReport:
+        """Run from the first webhook to the end."""
+        document: _Next | None = _Next(
+            self.webhooks.public_url + "/twilio/voice", "POST", "ringing"
+        )
+        try:
+            for _ in range(DOCUMENTS):
+                if document is None:
+                    break
+                document = await self._carry_out(await self._fetch(document), document.url)
+            if document is not None:
+                self._note(problem=f"the call went through more than {DOCUMENTS} documents")
+        except (NotAnswered, TwimlFault) as error:
+            self._note(problem=self.report.problem or str(error))
+        self._note(duration_s=trio.current_time() - self._began_s)
+        if self.report.problem is not None:
+            self._note(ended="failed")
+        return self.report
+
+    async def _fetch(self, document: _Next) -> tuple[Verb, ...]:
+        form = {**self.fields, "CallStatus": document.call_status}
+        answer = await self.webhooks.request(document.url, document.method, form)
+        self._note(requests=(*self.report.requests, answer.request))
+        return answer.verbs()
+
+    async def _carry_out(self, verbs: tuple[Verb, ...], url: str) -> _Next | None:
+        """Carry out one document. Returns what to fetch next; `None`: the call is over."""
+        for verb in verbs:
+            self._note(verbs=(*self.report.verbs, verb))
+            match verb:
+                case Say():
+                    pass  # The report has its text. Twilio's voice is not rehearsed.
+                case Pause(length_s):
+                    await trio.sleep(min(length_s, self.limit_s))
+                case Reject():
+                    self._note(ended="rejected")
+                    return None
+                case Hangup():
+                    break
+                case Redirect(target, method):
+                    return _Next(urljoin(url, target), method, "in-progress")
+                case ConnectStream():
+                    if await self._stream(verb) in {"caller_hung_up", "ended_by_carrier"}:
+                        # Whoever ended the call on this side is told of nothing more.
+                        self._note(ended="caller_hung_up")
+                        return None
+                    if verb.action is not None:
+                        return _Next(urljoin(url, verb.action), verb.method, "in-progress")
+        self._note(ended="gateway_hung_up")
+        return None
+
+    async def _stream(self, verb: ConnectStream) -> LineEnding | None:
+        """Run one stream to its end. Returns how it ended; `None`: it never began."""
+        line = RehearsalLine(
+            steps=self.scenario.caller,
+            call_sid=self.fields["CallSid"],
+            account_sid=self.fields["AccountSid"],
+            stream_sid="MZ" + secrets.token_hex(16),
+            parameters=dict(verb.parameters),
+            voice=self.voice,
+            observe=self.observe or (lambda _at_ms, _fact: None),
+        )
+        self._note(stream_sid=line.stream_sid)
+        # The signature is over the URL as the document wrote it; no form fields are in it.
+        headers = self.webhooks.signed(verb.url, {})
+        try:
+            url = self.webhooks.reached(verb.url)
+            if not await over_websocket(url, headers, partial(self._talk, line)):
+                self._note(problem="the gateway did not answer the close of the stream")
+        except CannotOpen as error:
+            self._note(problem=f"error 31920: the stream could not be opened: {error}")
+        self._keep(line)
+        return line.ending
+
+    async def _talk(self, line: RehearsalLine, socket: WebSocketConnection) -> None:
+        waited_ms = math.floor((trio.current_time() - self._began_s) * 1000)
+        self._note(answered_after_ms=waited_ms)
+
+        async def send_text(text: str) -> None:
+            try:
+                await socket.send_message(text)
+            except ConnectionClosed as error:
+                raise trio.BrokenResourceError from error
+
+        async def receive_text() -> str | bytes:
+            try:
+                return await socket.get_message()
+            except ConnectionClosed as error:
+                raise trio.EndOfChannel from error
+
+        await run_line(line, send_text, receive_text, limit_s=self.limit_s)
+        if line.ending == "closed_by_server" and socket.closed is not None:
+            self._note(close_code=int(socket.closed.code), close_reason=socket.closed.reason or "")
+
+    def _keep(self, line: RehearsalLine) -> None:
+        """Take over into the report what the line knows."""
+        if line.ending == "ended_by_carrier":
+            self._note(problem=f"the call was still going after {self.limit_s:g} s")
+        elif line.ending == "closed_by_server" and self.report.close_code not in _NORMAL_CLOSES:
+            self._note(
+                problem=f"error 31921: the gateway closed the stream with {self.report.close_code}"
+            )
+        facts = line.facts
+        self._note(
+            stream_ended=line.ending,
+            heard=line.heard(),
+            unplayed_ms=sum(fact.unplayed_bytes for fact in facts if isinstance(fact, LineEnded))
+            // ULAW_BYTES_PER_MS,
+            said=tuple(fact for fact in facts if isinstance(fact, Said)),
+            pressed=tuple(fact for fact in facts if isinstance(fact, Pressed)),
+            cuts=tuple(fact for fact in facts if isinstance(fact, Cut)),
+            warnings=tuple(fact for fact in facts if isinstance(fact, Warned)),
+            marks=tuple(line.marks),
+            steps_left=line.steps_left,
+        )
+
+    def _note(self, **changes: object) -> None:
+        self.report = attrs.evolve(self.report, **changes)  # type: ignore[arg-type]
