@@ -40,20 +40,9 @@ from actors.messages import (
     ToolStarted,
     Usage,
 )
-from actors.policy.journal import CallFacts, CallRecord, Journal
+from actors.policy.journal import CallRecord, Journal
 from actors.policy.record import CutItem, Said, TurnRecord
-
-FACTS = CallFacts(
-    call_sid="CA1",
-    stream_sid="MZ1",
-    account_sid="AC1",
-    from_number="+15550100",
-    to_number="+15550199",
-    agent="front desk",
-    model="gpt-realtime",
-    voice="marin",
-    started_at="2025-11-20T08:00:00.000Z",
-)
+from tests.facts import FACTS
 
 
 def told(*notes: tuple[int, object], journal: Journal | None = None) -> CallRecord:

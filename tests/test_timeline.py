@@ -26,21 +26,11 @@ from actors.messages import (
     ToolFinished,
     ToolStarted,
 )
-from actors.policy.journal import CallFacts, CallRecord, Journal
+from actors.policy.journal import CallRecord, Journal
 from gateway.timeline import STRIPS_MAX, WIDTH, WORDS_MAX, draw
+from tests.facts import FACTS
 
 SVG = "{http://www.w3.org/2000/svg}"
-FACTS = CallFacts(
-    call_sid="CA1",
-    stream_sid="MZ1",
-    account_sid="AC1",
-    from_number="+15550100",
-    to_number="+15550199",
-    agent="front desk",
-    model="gpt-realtime",
-    voice="marin",
-    started_at="2025-11-20T08:00:00.000Z",
-)
 
 
 def recorded(
