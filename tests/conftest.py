@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
+import hypothesis
 import structlog
+
+# The same examples in every run: a failure is then about the change, and not about luck. New ones
+# are looked for with HYPOTHESIS_PROFILE=explore.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("explore")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 structlog.configure(
     processors=[

@@ -165,10 +165,11 @@ class Turns:
     def refused(self, code: str, *, now_ms: float) -> list[TurnOrder]:
         """The server refused an order. Only a refused creation matters here."""
         if code == "conversation_already_has_active_response" and self._ordered:
-            # It obeys or refuses in the order of our orders.
+            # It obeys or refuses in the order of our orders; and its word for the end of what is
+            # in the way comes behind this one, whichever order this was about.
             oldest = next(iter(self._ordered))
             self._wish_again(self._ordered.pop(oldest))
-            if self.phase is Phase.ASKED and oldest == self.number:
+            if self.phase is not Phase.ACTIVE:
                 self.phase, self._response_id, self._response_wish = Phase.ACTIVE, None, None
         return self._serve(now_ms)
 
