@@ -53,7 +53,6 @@ PROBES_OUT: Final = 16
 class BargeIn:
     """Holds the playout ledger. The only actor that gives the carrier orders.
 
-    It hears of the caller's speech before anybody else, so that nothing is done before `clear`.
     What it passes on to `hangup` is in the order of the audio: when a `ResponseFinished` arrives
     there, all that was to be played of that response is known to be playing.
     """
@@ -107,15 +106,16 @@ class BargeIn:
             case SpeechStarted():
                 self._caller_speaks = True
                 amends = self._cut()
-                self.turns.put(fact)
                 self.hangup.put(fact)
                 if amends:
+                    # By way of turns, which has heard of the speech before: a cancel goes first.
                     self.turns.put(ItemsAmended(amends))
             case SpeechStopped():
                 self._caller_speaks = False
-            case ResponseStarted(response_id, purpose):
+                self.hangup.put(fact)
+            case ResponseStarted(response_id, _, number):
                 self._playout.response_started(response_id)
-                if self._caller_speaks and purpose is not None:
+                if self._caller_speaks and number is not None:
                     # It crossed the caller's first word on the wire, and is being cancelled.
                     self._playout.kill_active()
                 self.hangup.put(fact)

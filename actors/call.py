@@ -180,7 +180,7 @@ class _Cast:
             "tools": ToolExecutor(
                 to_tools, to_session, to_turns, to_hangup, self.tools, notes, limits.tool_s
             ).run,
-            "hangup": Hangup(to_hangup, to_session, notes).run,
+            "hangup": Hangup(to_hangup, to_session, to_turns, notes).run,
             "recording": self.recording.run,
         }
 

@@ -10,6 +10,7 @@ from actors.lanes import Lane
 from actors.messages import (
     HangupAsked,
     HangupFact,
+    OutputsReturned,
     PlayoutIdle,
     PlayoutStarted,
     ResponseFinished,
@@ -17,8 +18,10 @@ from actors.messages import (
     ReturnToolOutput,
     SessionOrder,
     SpeechStarted,
+    SpeechStopped,
     ToolFinished,
     ToolOutcome,
+    TurnFact,
 )
 from actors.notes import Notes
 from actors.policy.hangup import Answer, Farewell
@@ -34,6 +37,7 @@ class Hangup:
 
     inbox: Lane[HangupFact]
     session: Lane[SessionOrder]
+    turns: Lane[TurnFact]
     notes: Notes
     _farewell: Farewell = attrs.field(factory=Farewell, init=False)
 
@@ -59,13 +63,15 @@ class Hangup:
                     case Answer.ALREADY:
                         self._answer(fact, ALREADY)
                     case Answer.CALLED_OFF:
-                        self._answer(fact, CALLED_OFF)
+                        self._call_off(fact)
                     case Answer.WAITING:
                         pass
             case SpeechStarted():
                 void = self._farewell.called_off()
                 if void is not None:
-                    self._answer(void, CALLED_OFF)
+                    self._call_off(void)
+            case SpeechStopped():
+                self._farewell.caller_stopped()
             case ResponseStarted(response_id):
                 self._farewell.response_started(response_id)
             case ResponseFinished(response_id):
@@ -74,6 +80,12 @@ class Hangup:
                 self._farewell.playout_started()
             case PlayoutIdle(by_mark):
                 self._farewell.playout_idle(by_mark=by_mark, now_ms=now_ms)
+
+    def _call_off(self, asked: HangupAsked) -> None:
+        """The call goes on, and so does what was done beside the goodbye."""
+        self._answer(asked, CALLED_OFF)
+        if asked.beside:
+            self.turns.put(OutputsReturned(asked.beside))
 
     def _answer(self, asked: HangupAsked, output: str) -> None:
         outcome: ToolOutcome = "interrupted" if output is CALLED_OFF else "returned"

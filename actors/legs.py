@@ -108,9 +108,9 @@ class SessionReader:
             patience_s = _patience_s(fact, patience_s)
             self.notes.note(fact)
             match fact:
-                case SpeechStarted() | ItemAudio() | ItemAudioDone():
-                    self.bargein.put(fact)  # Which tells turns and hang-up of speech.
-                case SpeechStopped() | ResponseStarted():
+                case ItemAudio() | ItemAudioDone():
+                    self.bargein.put(fact)
+                case SpeechStarted() | SpeechStopped() | ResponseStarted():
                     self.bargein.put(fact)
                     self.turns.put(fact)
                 case ResponseFinished():

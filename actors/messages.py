@@ -348,6 +348,8 @@ class HangupAsked:
     reason: str
     response_id: str
     """The response that asked; its own words belong to the goodbye."""
+    beside: tuple[str, ...] = ()
+    """Other tool calls of that response, whose outputs nobody has spoken about."""
 
 
 @attrs.frozen
@@ -405,5 +407,11 @@ TurnFact = (
     | PlayoutFull
 )
 HangupFact = (
-    HangupAsked | SpeechStarted | ResponseStarted | ResponseFinished | PlayoutStarted | PlayoutIdle
+    HangupAsked
+    | SpeechStarted
+    | SpeechStopped
+    | ResponseStarted
+    | ResponseFinished
+    | PlayoutStarted
+    | PlayoutIdle
 )

@@ -90,13 +90,14 @@ class ToolExecutor:
         if response.status != "completed":
             self._decline(asked, response)
             return
+        ours = [one for one in asked if one.name != HANGUP]
+        ids = tuple(one.tool_call_id for one in ours)
         hangups = tuple(
-            HangupAsked(one.tool_call_id, _reason(one.arguments), response.response_id)
+            HangupAsked(one.tool_call_id, _reason(one.arguments), response.response_id, ids)
             for one in asked
             if one.name == HANGUP
         )
-        ours = [one for one in asked if one.name != HANGUP]
-        batch = _Batch(tuple(one.tool_call_id for one in ours), hangups)
+        batch = _Batch(ids, hangups)
         for hangup in hangups:
             self.notes.note(ToolStarted(hangup.tool_call_id, HANGUP))
         for one in ours:

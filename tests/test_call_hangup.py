@@ -7,10 +7,21 @@ import json
 import trio
 
 from actors.exits import AgentHungUp, CallerHungUp
+from actors.messages import (
+    CreateResponse,
+    ResponseFinished,
+    ResponseStarted,
+    ReturnToolOutput,
+    SessionLive,
+    SpeechStarted,
+    SpeechStopped,
+    ToolCall,
+)
+from actors.toolbox import Toolbox
 from gateway.lab.line_facts import LineEnded
 from gateway.lab.world import World
 from tests.test_call_bargein import events
-from tests.worlds import GOODBYE, play, world
+from tests.worlds import GOODBYE, Scripted, play, world
 
 
 def hangup_outputs(one: World) -> list[bool]:
@@ -113,3 +124,56 @@ async def test_marks_that_never_come_cost_a_bounded_wait(autojump_clock: trio.ab
     (ended,) = [fact for fact in one.line.facts if isinstance(fact, LineEnded)]
     assert ended.unplayed_bytes == 0
     assert 2000 < ended.at_ms - played_ms < 2600
+
+
+async def test_an_agent_never_hangs_up_on_a_caller_who_is_speaking(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Its response crossed their first word on the wire, and was over before it was cancelled."""
+    session = Scripted(
+        SessionLive("s"),
+        SpeechStarted("item_1", 0),
+        ResponseStarted("resp_1", "greeting", 1),
+        ResponseFinished(
+            "resp_1", "completed", tool_calls=(ToolCall("c1", "hangup", "{}"),), number=1
+        ),
+    )
+    one = world("caller: [{wait_ms: 3000, hang_up: true}]")
+    one.session = session  # type: ignore[assignment]
+    why = await play(one)
+
+    assert why == CallerHungUp()
+    (output,) = [order for order in session.orders if isinstance(order, ReturnToolOutput)]
+    assert '"hung_up":false' in output.output
+
+
+async def test_what_was_done_beside_a_goodbye_that_is_called_off_is_spoken_about(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """The caller spoke while the tool ran, and was answered without its result."""
+    toolbox = Toolbox()
+
+    @toolbox.add
+    async def save() -> str:
+        """Takes its time."""
+        await trio.sleep(1)
+        return "saved"
+
+    calls = (ToolCall("c1", "save", "{}"), ToolCall("c2", "hangup", "{}"))
+    session = Scripted(
+        SessionLive("s"),
+        ResponseStarted("resp_1"),
+        ResponseFinished("resp_1", "completed", tool_calls=calls),
+        SpeechStarted("item_1", 0),
+        SpeechStopped("item_1", 500),
+        ResponseStarted("resp_2"),
+        ResponseFinished("resp_2", "completed"),
+    )
+    one = world("caller: [{wait_ms: 5000, hang_up: true}]", toolbox=toolbox, greet=False)
+    one.session = session  # type: ignore[assignment]
+    why = await play(one)
+
+    assert why == CallerHungUp()
+    returned = [order for order in session.orders if isinstance(order, ReturnToolOutput)]
+    assert [order.tool_call_id for order in returned] == ["c1", "c2"]
+    assert session.orders[-1] == CreateResponse("tools")

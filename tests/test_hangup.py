@@ -98,6 +98,7 @@ def test_the_caller_calls_it_off() -> None:
 def test_what_was_called_off_may_be_asked_again_and_waits_anew() -> None:
     farewell = after_goodbye()
     farewell.called_off()
+    farewell.caller_stopped()
 
     again = HangupAsked("call_2", "", "resp_2")
     assert farewell.asks(again, now_ms=60_000.0) is Answer.WAITING
@@ -114,6 +115,18 @@ def test_a_request_of_a_response_the_caller_spoke_over_is_called_off_on_arrival(
     if finished_first:
         farewell.response_finished("resp_1", now_ms=0.0)
     farewell.called_off()
+    farewell.caller_stopped()
+
+    assert farewell.asks(ASKED, now_ms=10.0) is Answer.CALLED_OFF
+    assert farewell.due_ms() is None
+
+
+def test_nobody_hangs_up_on_a_caller_who_is_speaking() -> None:
+    """Also not at the word of a response that began while they were."""
+    farewell = Farewell()
+    farewell.called_off()
+    farewell.response_started("resp_1")
+    farewell.response_finished("resp_1", now_ms=0.0)
 
     assert farewell.asks(ASKED, now_ms=10.0) is Answer.CALLED_OFF
     assert farewell.due_ms() is None
@@ -158,7 +171,9 @@ def test_a_response_is_remembered_for_eight_more(later: int, known: bool) -> Non
     assert farewell.due_ms() == (1_000 if known else 1_000 + GOODBYE_MAX_MS)
 
 
-STEPS = st.sampled_from(["asks", "speech", "started", "finished", "playing", "idle", "overdue"])
+STEPS = st.sampled_from(
+    ["asks", "speech", "silence", "started", "finished", "playing", "idle", "overdue"]
+)
 
 
 @given(st.lists(st.tuples(STEPS, st.integers(0, 20_000)), max_size=40))
@@ -168,7 +183,7 @@ def test_whatever_happens_the_line_ends_in_time_and_never_mid_word(
     """Against the plainest model: who is speaking, and since when nobody is."""
     farewell = Farewell()
     now_ms = asked_ms = quiet_ms = 0.0
-    playing = generating = asked = False
+    playing = generating = asked = speaking = False
     for number, (step, later_ms) in enumerate(steps):
         now_ms += later_ms
         match step:
@@ -178,12 +193,18 @@ def test_whatever_happens_the_line_ends_in_time_and_never_mid_word(
                 generating, quiet_ms = False, now_ms
                 wish = HangupAsked(f"call_{number}", "", f"resp_{number}")
                 answer = farewell.asks(wish, now_ms=now_ms)
-                assert answer is (Answer.ALREADY if asked else Answer.WAITING)
-                if not asked:
+                if speaking:
+                    assert answer is Answer.CALLED_OFF
+                else:
+                    assert answer is (Answer.ALREADY if asked else Answer.WAITING)
+                if answer is Answer.WAITING:
                     asked, asked_ms = True, now_ms
             case "speech":
                 assert (farewell.called_off() is not None) == asked
-                asked = False
+                asked, speaking = False, True
+            case "silence":
+                farewell.caller_stopped()
+                speaking = False
             case "started":
                 farewell.response_started(f"resp_{number}")
                 generating = True

@@ -48,13 +48,14 @@ class Farewell:
     """The latest responses of which all audio is known to be playing, or played."""
     _void: frozenset[str] = attrs.field(default=frozenset(), init=False)
     """Responses that the caller has spoken over: what they ask for is called off already."""
+    _caller_speaks: bool = attrs.field(default=False, init=False)
     _asked_ms: float = attrs.field(default=0.0, init=False)
     _quiet_ms: float = attrs.field(default=0.0, init=False)
     """Since when nothing is generated or played."""
 
     def asks(self, asked: HangupAsked, *, now_ms: float) -> Answer:
         """The agent wants to hang up."""
-        if asked.response_id in self._void:
+        if self._caller_speaks or asked.response_id in self._void:
             return Answer.CALLED_OFF
         if self.asked is not None:
             return Answer.ALREADY
@@ -63,9 +64,14 @@ class Farewell:
 
     def called_off(self) -> HangupAsked | None:
         """The caller spoke. Returns the request that is void now, if there was one."""
+        self._caller_speaks = True
         self._void = frozenset({*self._generating, *self._settled})
         asked, self.asked = self.asked, None
         return asked
+
+    def caller_stopped(self) -> None:
+        """The caller has finished."""
+        self._caller_speaks = False
 
     def response_started(self, response_id: str) -> None:
         """More may be said."""
