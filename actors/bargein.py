@@ -26,6 +26,7 @@ from actors.messages import (
     PlayoutStarted,
     ResponseFinished,
     ResponseStarted,
+    ResponseUnwanted,
     SpeechStarted,
     SpeechStopped,
     TruncateItem,
@@ -119,6 +120,8 @@ class BargeIn:
                     # It crossed the caller's first word on the wire, and is being cancelled.
                     self._playout.kill_active()
                 self.hangup.put(fact)
+            case ResponseUnwanted(response_id):
+                self._playout.kill(response_id)
             case ResponseFinished(response_id):
                 self._playout.response_finished(response_id)
                 self._send_due()  # So that what it says is known to be playing before ...

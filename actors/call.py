@@ -176,7 +176,7 @@ class _Cast:
             "session.speech": SpeechWriter(speech, session, self.line, notes).run,
             "session.writer": Writer(to_session, session.send, notes).run,
             "bargein": self.bargein.run,
-            "turns": TurnTaking(to_turns, to_session, notes, plan.greeting, turns).run,
+            "turns": TurnTaking(to_turns, to_session, to_bargein, notes, plan.greeting, turns).run,
             "tools": ToolExecutor(
                 to_tools, to_session, to_turns, to_hangup, self.tools, notes, limits.tool_s
             ).run,

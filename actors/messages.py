@@ -353,6 +353,13 @@ class HangupAsked:
 
 
 @attrs.frozen
+class ResponseUnwanted:
+    """A response began that nobody needs any more; it is being cancelled, and not to be heard."""
+
+    response_id: str
+
+
+@attrs.frozen
 class ItemsAmended:
     """The conversation has to be told what the caller heard, behind any order to cancel."""
 
@@ -392,6 +399,7 @@ BargeInFact = (
     | ItemAudio
     | ItemAudioDone
     | ResponseFinished
+    | ResponseUnwanted
     | MarkEchoed
 )
 TurnFact = (

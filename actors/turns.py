@@ -11,6 +11,8 @@ import trio
 from actors.errors import SessionRefused
 from actors.lanes import Lane
 from actors.messages import (
+    BargeInFact,
+    CancelResponse,
     CreateResponse,
     ItemsAmended,
     OrderRefused,
@@ -18,6 +20,7 @@ from actors.messages import (
     PlayoutFull,
     ResponseFinished,
     ResponseStarted,
+    ResponseUnwanted,
     SessionLive,
     SessionOrder,
     SpeechStarted,
@@ -35,6 +38,7 @@ class TurnTaking:
 
     inbox: Lane[TurnFact]
     session: Lane[SessionOrder]
+    bargein: Lane[BargeInFact]
     notes: Notes
     greeting: CreateResponse | None
     turns: Turns
@@ -66,8 +70,11 @@ class TurnTaking:
                 return self.turns.speech_started(now_ms=now_ms)
             case SpeechStopped():
                 return self.turns.speech_stopped(now_ms=now_ms)
-            case ResponseStarted():
-                return self.turns.response_started(fact, now_ms=now_ms)
+            case ResponseStarted(response_id):
+                orders = self.turns.response_started(fact, now_ms=now_ms)
+                if CancelResponse(response_id) in orders:
+                    self.bargein.put(ResponseUnwanted(response_id))
+                return orders
             case ResponseFinished():
                 return self.turns.response_finished(fact, now_ms=now_ms)
             case ToolOutputAccepted(tool_call_id):

@@ -11,10 +11,20 @@ import pytest
 import trio
 
 from actors.exits import CallerHungUp
-from actors.messages import Clear, SpeechStarted
+from actors.messages import (
+    CancelResponse,
+    Clear,
+    CreateResponse,
+    DeleteItem,
+    ItemAudio,
+    ResponseFinished,
+    ResponseStarted,
+    SessionLive,
+    SpeechStarted,
+)
 from gateway.lab.line_facts import Cut, Said
 from gateway.lab.world import Delays, World
-from tests.worlds import play, world
+from tests.worlds import Scripted, play, tone, world
 
 INTERRUPTED = """
 model:
@@ -252,3 +262,27 @@ caller:
 
         (spoke,) = [fact for fact in one.line.facts if isinstance(fact, Said)]
         assert all(heard.at_ms >= spoke.ended_ms for heard in one.line.heard())
+
+
+async def test_a_greeting_obeyed_after_the_server_has_spoken_is_not_heard(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """The order was slow; the server's own answer came and went, and greeted in its own way."""
+    session = Scripted(
+        SessionLive("s"),
+        ResponseStarted("resp_1"),
+        ResponseFinished("resp_1", "completed"),
+        ResponseStarted("resp_2", "greeting", 1),
+        ItemAudio("resp_2", "item_2", tone("too late")),
+        ResponseFinished("resp_2", "cancelled", number=1),
+    )
+    one = world("caller: [{wait_ms: 3000, hang_up: true}]")
+    one.session = session  # type: ignore[assignment]
+    await play(one)
+
+    assert one.line.heard_ms() == 0
+    assert session.orders == [
+        CreateResponse("greeting"),
+        CancelResponse("resp_2"),
+        DeleteItem("item_2"),
+    ]

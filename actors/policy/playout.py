@@ -270,7 +270,7 @@ class Playout:
     def kill_active(self) -> None:
         """What is being generated is dead from here on, heard or not."""
         if self._active is not None:
-            self._kill(self._active)
+            self.kill(self._active)
 
     def cut(self, *, now_ms: float, unsent_bytes: int = 0) -> Cut:
         """Stop everything at the play head, and forget it.
@@ -284,7 +284,7 @@ class Playout:
         position = min(reachable, self.head.position(now_ms=now_ms))
         cuts = [cut for item in self._items.values() if (cut := _cut(item, position))]
         for item in self._items.values():
-            self._kill(item.response_id)
+            self.kill(item.response_id)
             self._dropped_items.append(item.item_id)
         dropped = self._queued_bytes + self.head.sent_bytes - position
         self._items.clear()
@@ -295,7 +295,8 @@ class Playout:
         self.head.clears(now_ms=now_ms)
         return Cut(at_ms, tuple(cuts), dropped)
 
-    def _kill(self, response_id: str) -> None:
+    def kill(self, response_id: str) -> None:
+        """Take every further word of this response for late."""
         if response_id not in self._dead:
             self._dead.append(response_id)
 
