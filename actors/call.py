@@ -191,6 +191,7 @@ class _Cast:
             "caller_frames_overflowed": self.speech.dropped,
             "caller_ms_filled_with_silence": self.line.filled_ms,
             "caller_ms_skipped": self.line.skipped_ms,
+            "line_clock_restarts": self.line.restarts,
             "agent_bytes_cut": self.bargein.cut_bytes,
             "agent_bytes_late": self.bargein.late_bytes,
             "agent_bytes_clipped": self.bargein.clipped_bytes,

@@ -124,7 +124,6 @@ class FrontDoor:
             account_sid=values.get("AccountSid", ""),
             caller=values.get("From", ""),
             called=values.get("To", ""),
-            direction=values.get("Direction", "inbound"),
         )
         account, call = incoming.account_sid, incoming.call_sid
         if not (_CALL_SID.fullmatch(call) and _ACCOUNT_SID.fullmatch(account)):

@@ -44,7 +44,6 @@ class IncomingCall:
     caller: str = attrs.field(default="", repr=False)
     """As Twilio wrote it: a number, `anonymous`, `client:...`, `sip:...` or nothing."""
     called: str = attrs.field(default="", repr=False)
-    direction: str = "inbound"
 
 
 @attrs.frozen(eq=False)

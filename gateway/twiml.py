@@ -59,11 +59,6 @@ def reject(reason: Literal["rejected", "busy"] = "busy") -> str:
     return _document(response)
 
 
-def empty() -> str:
-    """Nothing more to do."""
-    return _document(ET.Element("Response"))
-
-
 def _clean(text: str) -> str:
     return _NOT_XML.sub("", text)
 
