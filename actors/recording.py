@@ -6,13 +6,17 @@ the recording, never of the call.
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import attrs
 import structlog
+import trio
 
 from actors.lanes import Lane
 from actors.ports import Recorder
+
+EVERY_S: Final = 0.1
+"""How often the recorder is given what came meanwhile: nobody listens to a recording live."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -57,7 +61,9 @@ class Recording:
     async def run(self) -> NoReturn:
         """Serve the inbox until cancelled. Never ends a call: a broken recorder only goes quiet."""
         async for fact in self.inbox:
-            await self._write(fact)
+            for one in [fact, *self.inbox.drain()]:
+                await self._write(one)
+            await trio.sleep(EVERY_S)
         raise AssertionError("a lane outlives its reader")
 
     async def finish(self) -> None:

@@ -255,28 +255,28 @@ class MemoryRecorder:
         if not self.closed:
             self._track.caller(at_ms, ulaw)
             self._settled.extend(self._track.take_settled())
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC910
 
     async def agent(self, at_ms: int, ulaw: bytes) -> None:
         """Write what the caller is going to hear, unless it is cut. Ignored when closed."""
         if not self.closed:
             self._track.agent(at_ms, ulaw)
             self._settled.extend(self._track.take_settled())
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC910
 
     async def cut(self, at_ms: int) -> None:
         """Forget the agent's audio from here on. Ignored when closed."""
         if not self.closed:
             self._track.cut(at_ms)
             self._settled.extend(self._track.take_settled())
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC910
 
     async def aclose(self) -> None:
         """Settle the rest. Idempotent."""
         if not self.closed:
             self.closed = True
             self._settled.extend(self._track.take_rest())
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC910
 
     def stereo(self) -> Stereo:
         """The whole recording, once it is closed: caller in column 0, agent in column 1."""

@@ -14,6 +14,7 @@ import trio
 
 from gateway.lab.memory_line import ConnectionClosed
 from gateway.lab.model import Close, RehearsalModel
+from gateway.lab.virtual_time import Nap
 
 _MOST_UNSENT: Final = 2000
 """Frames a model may owe a client that does not read. An answer of a minute is about 700."""
@@ -52,7 +53,10 @@ class _Line:
     model: RehearsalModel
     socket: Socket
     began_s: float
-    received: trio.Event = attrs.field(factory=trio.Event)
+    nap: Nap = attrs.field(factory=Nap)
+    """The writer's."""
+    wakes_ms: float = 0
+    """When it ends by itself."""
     sent: trio.Event = attrs.field(factory=trio.Event)
 
     def now_ms(self) -> int:
@@ -69,12 +73,14 @@ class _Line:
                 scope.cancel()
                 return
             self.model.receive(text, self.now_ms())
-            self.received.set()
+            wake_ms = self.model.next_wake_ms()
+            # The writer sleeps through what changes nothing for it: 50 frames a second.
+            if self.model.backlog or (wake_ms is not None and wake_ms < self.wakes_ms):
+                self.nap.wake()
 
     async def write(self) -> None:
         """Send what is due until the model, or the peer, has closed."""
         while True:
-            self.received = trio.Event()
             self.model.tick(self.now_ms())
             for frame in self.model.take():
                 try:
@@ -91,6 +97,5 @@ class _Line:
     async def _wait(self) -> None:
         """Wait until something is due or something was received."""
         wake_ms = self.model.next_wake_ms()
-        until_s = math.inf if wake_ms is None else self.began_s + wake_ms / 1000
-        with trio.move_on_at(until_s):
-            await self.received.wait()
+        self.wakes_ms = math.inf if wake_ms is None else wake_ms
+        await self.nap.until(self.began_s + self.wakes_ms / 1000)

@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from gateway.lab.line import RehearsalLine
+from gateway.lab.virtual_time import Nap
 
 SEND_LIMIT_S: Final = 5.0
 """How long a server may stop reading. Twilio discards audio then, and gives up some time later."""
@@ -63,7 +64,8 @@ class _Driver:
         self._receive_text = receive_text
         self._origin_s = trio.current_time()
         self._limit_s = limit_s
-        self._stirred = trio.Event()
+        self._nap = Nap()
+        self._sending = trio.CancelScope()
         self._read_out = trio.Event()
 
     async def read(self) -> None:
@@ -73,30 +75,36 @@ class _Driver:
                 frame = await self._receive_text()
             except _GONE:
                 self._line.closed(self._now_ms())
-                self._stirred.set()
+                self._nap.wake()
                 self._read_out.set()
                 return
             self._line.receive(frame, self._now_ms())
-            self._stirred.set()
+            self._nap.wake()
 
     async def write(self) -> None:
         """Let time pass for the line and send what it says, until it is done."""
+        # One scope for all sends, whose deadline moves: a scope for each of 50 frames a second
+        # would cost more than the frames.
+        with self._sending:
+            await self._write()
+        if self._sending.cancelled_caught:
+            self._line.warn(MEDIA_OVERFLOW, "the server stopped reading", self._now_ms())
+            self._line.closed(self._now_ms())
+
+    async def _write(self) -> None:
         self._line.open(0)
         while True:
-            # New before the tick: what the reader does from here on must wake us.
-            self._stirred = trio.Event()
             now_ms = self._now_ms()
             self._line.tick(now_ms)
             if now_ms >= self._limit_s * 1000:
                 self._line.hang_up(now_ms, "ended_by_carrier")
             await self._flush()
+            self._sending.deadline = math.inf
             wake_ms = self._line.next_wake_ms()
             if wake_ms is None:
                 return
             # Deadlines are absolute, so that lateness never adds up.
-            wake_s = self._origin_s + min(wake_ms / 1000, self._limit_s)
-            with trio.move_on_at(wake_s):
-                await self._stirred.wait()
+            await self._nap.until(self._origin_s + min(wake_ms / 1000, self._limit_s))
 
     async def _flush(self) -> None:
         while messages := self._line.take():
@@ -106,12 +114,9 @@ class _Driver:
                 await self._send(message)
 
     async def _send(self, message: str) -> None:
+        self._sending.deadline = trio.current_time() + SEND_LIMIT_S
         try:
-            with trio.fail_after(SEND_LIMIT_S):
-                await self._send_text(message)
-        except trio.TooSlowError:
-            self._line.warn(MEDIA_OVERFLOW, "the server stopped reading", self._now_ms())
-            self._line.closed(self._now_ms())
+            await self._send_text(message)
         except _GONE:
             # What the server said before it left is still to be read; the reader ends the line.
             with trio.move_on_after(READ_OUT_S):

@@ -63,8 +63,11 @@ class VoiceActivity:
             self.heard_ms += WINDOW_MS * len(windows)
             return []
         limit = 32768.0 * 10 ** (_threshold_dbfs(settings) / 20)
+        # Energies, not levels: nothing is quicker than a product of two short vectors.
+        least_energy = limit * limit * _WINDOW_SAMPLES
         found: list[Began | Ended] = []
-        for voiced in np.sqrt(np.mean(np.square(windows), axis=1)) > limit:
+        for window in windows:
+            voiced = float(window @ window) > least_energy
             self.heard_ms += WINDOW_MS
             self._voiced_ms = self._voiced_ms + WINDOW_MS if voiced else 0
             self._silent_ms = 0 if voiced else self._silent_ms + WINDOW_MS
