@@ -70,6 +70,8 @@ class BargeIn:
     """Received for a response that was already interrupted."""
     clipped_bytes: int = attrs.field(default=0, init=False)
     """Received beyond what the ledger holds back."""
+    withdrawn_bytes: int = attrs.field(default=0, init=False)
+    """Of what was cut: never given to the carrier, the silence behind an item included."""
     _playout: Playout = attrs.field(factory=Playout, init=False)
     _clipped: set[str] = attrs.field(factory=set[str], init=False)
     """Items of which there was no room for all."""
@@ -87,9 +89,26 @@ class BargeIn:
             with trio.move_on_at(self.notes.trio_s(self._wake_ms())):
                 self._take_in(await self.inbox.take())
                 # The session delivers in bursts: one pass over what is there, then the clock.
-                for fact in self.inbox.drain():
+                while (fact := self.inbox.take_nowait()) is not None:
                     self._take_in(fact)
             self._keep_time()
+
+    @property
+    def padded_bytes(self) -> int:
+        """Silence put behind items, to make whole frames."""
+        return self._playout.padded_bytes
+
+    @property
+    def held_peak(self) -> int:
+        """Most bytes that the ledger ever held back."""
+        return self._playout.queued_peak
+
+    def unsent_bytes(self) -> int:
+        """How much of what came never reached the carrier's lane. For when this no longer runs."""
+        waiting = self.inbox.left_over()
+        return self._playout.queued_bytes + sum(
+            len(fact.ulaw) for fact in waiting if isinstance(fact, ItemAudio)
+        )
 
     def _wake_ms(self) -> float:
         due = (self._playout.due_ms(), self._playout.overdue_ms(OVERDUE_MS))
@@ -133,14 +152,15 @@ class BargeIn:
             if self._playout.late(audio.item_id):
                 self.turns.put(ItemsAmended((DeleteItem(audio.item_id),)))
         elif not self._playout.received(audio.response_id, audio.item_id, audio.ulaw):
+            self.clipped_bytes += len(audio.ulaw)
             self._clipped.add(audio.item_id)
             if audio.response_id not in self._full:
                 self._full.add(audio.response_id)
                 self.turns.put(PlayoutFull(audio.response_id))
-            self.clipped_bytes += len(audio.ulaw)
 
     def _cut(self) -> tuple[TruncateItem | DeleteItem, ...]:
         """Clear what is playing. Returns what the conversation has to be told."""
+        self._playout.kill_finished()
         self._playout.kill_active()
         if self._playout.idle:
             return ()  # Nothing is playing: an ordinary turn.
@@ -148,10 +168,9 @@ class BargeIn:
         unsent = self.carrier.drain()
         self.carrier.put(Clear())
         self._probes.clear()  # What was drained never echoes; what was not, echoes too soon.
-        cut = self._playout.cut(
-            now_ms=self.notes.now_ms(),
-            unsent_bytes=sum(len(order.ulaw) for order in unsent if isinstance(order, Play)),
-        )
+        unsent_bytes = sum(len(order.ulaw) for order in unsent if isinstance(order, Play))
+        self.withdrawn_bytes += self._playout.queued_bytes + unsent_bytes
+        cut = self._playout.cut(now_ms=self.notes.now_ms(), unsent_bytes=unsent_bytes)
         self.cut_bytes += cut.dropped_bytes
         self.recording.put(AgentCut(round(cut.at_ms + self._playout.head.round_trip_ms)))
         if cut.items:

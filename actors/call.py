@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -32,6 +32,7 @@ from actors.messages import (
     CarrierOrder,
     CreateResponse,
     HangupFact,
+    Play,
     ResponseFinished,
     ReturnToolOutput,
     SessionOrder,
@@ -136,6 +137,9 @@ class _Cast:
     notes: Notes = attrs.field(init=False)
     speech: Lane[CallerAudio] = attrs.field(init=False)
     lanes: tuple[Lane[Any], ...] = attrs.field(init=False)
+    reader: CarrierReader = attrs.field(init=False)
+    speech_writer: SpeechWriter = attrs.field(init=False)
+    player: Writer[CarrierOrder] = attrs.field(init=False)
     bargein: BargeIn = attrs.field(init=False)
     recording: Recording = attrs.field(init=False)
     actors: dict[str, Actor] = attrs.field(init=False)
@@ -167,13 +171,14 @@ class _Cast:
         self.bargein = BargeIn(to_bargein, to_carrier, to_turns, to_hangup, to_recording, notes)
         turns = Turns(plan.server_interrupts, plan.server_answers)
         carrier, session = self.carrier, self.session
+        self.reader = CarrierReader(carrier, speech, to_bargein, to_recording, self.line, notes)
+        self.speech_writer = SpeechWriter(speech, session, self.line, notes)
+        self.player = Writer(to_carrier, carrier.send, notes)
         self.actors = {
-            "carrier.reader": CarrierReader(
-                carrier, speech, to_bargein, to_recording, self.line, notes
-            ).run,
-            "carrier.writer": Writer(to_carrier, carrier.send, notes).run,
+            "carrier.reader": self.reader.run,
+            "carrier.writer": self.player.run,
             "session.reader": SessionReader(session, to_bargein, to_turns, to_tools, notes).run,
-            "session.speech": SpeechWriter(speech, session, self.line, notes).run,
+            "session.speech": self.speech_writer.run,
             "session.writer": Writer(to_session, session.send, notes).run,
             "bargein": self.bargein.run,
             "turns": TurnTaking(to_turns, to_session, to_bargein, notes, plan.greeting, turns).run,
@@ -185,9 +190,13 @@ class _Cast:
         }
 
     def drops(self) -> dict[str, int]:
-        """Everything that was received and not passed on, by name."""
+        """Everything that was received and not passed on, by name. Once, when nobody runs."""
+        unplayed: list[CarrierOrder | None] = [self.player.unsent, *self.player.lane.left_over()]
         return {
             "caller_frames_late": self.line.late_frames,
+            "caller_bytes_late": self.line.late_bytes,
+            "caller_bytes_overflowed": self.reader.overflowed_bytes,
+            "caller_bytes_unsent": self.speech_writer.unsent_bytes(),
             "caller_frames_overflowed": self.speech.dropped,
             "caller_ms_filled_with_silence": self.line.filled_ms,
             "caller_ms_skipped": self.line.skipped_ms,
@@ -195,6 +204,10 @@ class _Cast:
             "agent_bytes_cut": self.bargein.cut_bytes,
             "agent_bytes_late": self.bargein.late_bytes,
             "agent_bytes_clipped": self.bargein.clipped_bytes,
+            "agent_bytes_withdrawn": self.bargein.withdrawn_bytes,
+            "agent_bytes_unsent": self.bargein.unsent_bytes()
+            + sum(len(order.ulaw) for order in unplayed if isinstance(order, Play)),
+            "agent_bytes_padded": self.bargein.padded_bytes,
             "recording_messages_overflowed": self.recording.inbox.dropped,
         }
 
@@ -228,16 +241,17 @@ async def run_call(
         # Without an ending, we were cancelled before any actor had one.
         why = exits[0] if exits else Killed()
         ended_ms = round(cast.notes.now_ms())
+        drops = cast.drops()
 
         async def keep_record() -> None:
-            record = cast.notes.journal.record(why, ended_ms=ended_ms, drops=cast.drops())
+            record = cast.notes.journal.record(why, ended_ms=ended_ms, drops=drops)
             await store.finish(record)
 
-        goodbyes: dict[str, Goodbye] = {
-            "session": lambda: _part(session, why),
-            "carrier": lambda: _leave(carrier, why),
-            "recording": cast.recording.finish,
-            "store": keep_record,
+        goodbyes: dict[str, tuple[Goodbye, ...]] = {
+            "session": (lambda: _say_hung_up(session, why), session.aclose),
+            "carrier": (lambda: _hang_up(carrier, why), carrier.aclose),
+            "recording": (cast.recording.finish,),
+            "store": (keep_record,),
         }
         # Shielded, so that a cancelled call still says goodbye; bounded, so that a dead peer or a
         # full disk cannot keep the process from stopping.
@@ -249,38 +263,39 @@ async def run_call(
             "call.ended",
             **loggable(why),
             duration_ms=ended_ms,
-            drops={name: count for name, count in cast.drops().items() if count},
+            drops={name: count for name, count in drops.items() if count},
             lane_peaks={lane.name: lane.peak for lane in cast.lanes},
+            held_peak_bytes=cast.bargein.held_peak,
         )
     return why
 
 
-async def _part(session: Session, why: Exit) -> None:
-    """Close the socket to the model, which is told first that its hang-up happened."""
+async def _say_hung_up(session: Session, why: Exit) -> None:
+    """Tell the model that its hang-up happened."""
     if isinstance(why, AgentHungUp):
         with trio.move_on_after(LAST_WORD_S), suppress(PeerGone):
             await session.send(ReturnToolOutput(why.tool_call_id, HUNG_UP))
-    await session.aclose()
 
 
-async def _leave(carrier: Carrier, why: Exit) -> None:
-    """Close the stream, and end the phone call too if that is what the agent wanted."""
+async def _hang_up(carrier: Carrier, why: Exit) -> None:
+    """End the phone call itself if that is what the agent wanted."""
     if isinstance(why, AgentHungUp):
         with trio.move_on_after(HANG_UP_S):
             await carrier.hang_up()
-    await carrier.aclose()
 
 
-async def _side_by_side(goodbyes: Mapping[str, Goodbye]) -> None:
-    """Do everything that ends a call; none of it can break another."""
+async def _side_by_side(goodbyes: Mapping[str, Sequence[Goodbye]]) -> None:
+    """Do everything that ends a call, part by part in turn; none of it can break another."""
 
-    async def say(name: str, goodbye: Goodbye) -> None:
-        try:
-            await goodbye()
-        except Exception:
-            # One failing goodbye must not cut the others short: a full disk would leave a socket.
-            log.error("call.goodbye_failed", part=name, traceback=traceback.format_exc())
+    async def say(name: str, in_turn: Sequence[Goodbye]) -> None:
+        for goodbye in in_turn:
+            try:
+                await goodbye()
+            except Exception:
+                # One failing goodbye must not cut the others short: a full disk, or a last word
+                # that cannot be said, would leave a socket.
+                log.error("call.goodbye_failed", part=name, traceback=traceback.format_exc())
 
     async with trio.open_nursery() as nursery:
-        for name, goodbye in goodbyes.items():
-            nursery.start_soon(say, name, goodbye)
+        for name, in_turn in goodbyes.items():
+            nursery.start_soon(say, name, in_turn)

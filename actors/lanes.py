@@ -41,34 +41,52 @@ class Lane(Generic[T]):
     """Items discarded so far by `DROP_OLDEST`."""
     peak: int = attrs.field(default=0, init=False)
     """Most items ever held at once."""
+    refused: list[T] = attrs.field(factory=list[T], init=False)
+    """What `FAIL` had no room for. One is enough to end a call, so there are few."""
     _send: trio.MemorySendChannel[T] = attrs.field(init=False)
     _receive: trio.MemoryReceiveChannel[T] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[T](self.size)
 
-    def put(self, item: T) -> None:
+    def put(self, item: T) -> T | None:
         """Hand over `item` without waiting.
 
+        Returns:
+            What was discarded for it, if anything.
+
         Raises:
-            LaneOverflow: The lane is full and its policy is `FAIL`.
+            LaneOverflow: The lane is full and its policy is `FAIL`. The item is in `refused`.
 
         """
+        discarded: T | None = None
         while True:
             try:
                 self._send.send_nowait(item)
             except trio.WouldBlock:
                 if self.on_full is OnFull.FAIL:
+                    self.refused.append(item)
                     raise LaneOverflow(self.name, self.size) from None
-                self._receive.receive_nowait()
+                discarded = self._receive.receive_nowait()
                 self.dropped += 1
             else:
                 self.peak = max(self.peak, len(self))
-                return
+                return discarded
 
     async def take(self) -> T:
         """Wait for the oldest item. Cancellable; a cancelled take loses nothing."""
         return await self._receive.receive()
+
+    def take_nowait(self) -> T | None:
+        """Take the oldest item, if there is one."""
+        try:
+            return self._receive.receive_nowait()
+        except trio.WouldBlock:
+            return None
+
+    def left_over(self) -> list[T]:
+        """Everything that nobody took, once nobody will: `refused`, too."""
+        return [*self.drain(), *self.refused]
 
     def drain(self) -> list[T]:
         """Take back everything not yet read, oldest first."""

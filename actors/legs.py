@@ -55,6 +55,8 @@ class CarrierReader:
     recording: Lane[RecordingFact]
     line: LineClock
     notes: Notes
+    overflowed_bytes: int = attrs.field(default=0, init=False)
+    """Of caller audio that had to make room for newer."""
 
     async def run(self) -> CallerHungUp:
         """Serve the carrier until it ends the stream.
@@ -69,7 +71,9 @@ class CarrierReader:
             match fact:
                 case CallerAudio(_, ulaw):
                     at_ms = self.line.arrived(fact, now_ms=self.notes.now_ms())
-                    self.speech.put(fact)
+                    discarded = self.speech.put(fact)
+                    if discarded is not None:
+                        self.overflowed_bytes += len(discarded.ulaw)
                     self.recording.put(CallerHeard(at_ms, ulaw))
                 case MarkEchoed():
                     self.bargein.put(fact)
@@ -142,6 +146,8 @@ class Writer(Generic[Order]):
     lane: Lane[Order]
     send: Callable[[Order], Awaitable[None]]
     notes: Notes
+    unsent: Order | None = attrs.field(default=None, init=False)
+    """The order being sent: when it failed or was cancelled, it stays here."""
 
     async def run(self) -> NoReturn:
         """Serve the lane until cancelled.
@@ -151,7 +157,9 @@ class Writer(Generic[Order]):
 
         """
         async for order in self.lane:
+            self.unsent = order
             await self.send(order)
+            self.unsent = None
             self.notes.note(order)
         raise AssertionError("a lane outlives its reader")
 
@@ -164,6 +172,8 @@ class SpeechWriter:
     session: Session
     line: LineClock
     notes: Notes
+    _unsent_bytes: int = attrs.field(default=0, init=False)
+    """Being sent, silence for holes included; when that failed or was cancelled, it stays."""
 
     async def run(self) -> NoReturn:
         """Serve the lane until cancelled.
@@ -177,8 +187,13 @@ class SpeechWriter:
             if payload is not None:
                 order = AppendAudio(payload)
                 await self.session.send(order)
+                self._unsent_bytes = 0
                 self.notes.note(order)
         raise AssertionError("a lane outlives its reader")
+
+    def unsent_bytes(self) -> int:
+        """How much of what came never reached the session. For when this no longer runs."""
+        return self._unsent_bytes + sum(len(frame.ulaw) for frame in self.speech.drain())
 
     def _joined(self, frames: list[CallerAudio]) -> str | None:
         """The base64 of all that is waiting: the carrier's own text when that is one frame."""
@@ -187,6 +202,7 @@ class SpeechWriter:
             silence = self.line.sends(frame)
             if silence is not None:
                 parts += [silence, frame.ulaw]
+                self._unsent_bytes += len(silence) + len(frame.ulaw)
         if len(frames) == 1 and parts and not parts[0]:
             return frames[0].payload
         return base64.b64encode(b"".join(parts)).decode("ascii") if parts else None

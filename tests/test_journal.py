@@ -363,7 +363,7 @@ def test_audio_and_marks_are_counted() -> None:
         (91, ItemHeard("a", 40, whole=True)),
     )
 
-    assert attrs.astuple(record.audio) == (20, 40, 40, 40)
+    assert attrs.astuple(record.audio) == (20, 40, 40, 40, 160, 320, 320, 320)
     assert attrs.astuple(record.marks) == (1, 1, (91,))
 
 

@@ -38,6 +38,8 @@ class LineClock:
     """Times the line's clock jumped back further than `FILL_MAX_MS`, and was followed."""
     late_frames: int = attrs.field(default=0, init=False)
     """Frames from before what was already sent: repeated or out of order, and left out."""
+    late_bytes: int = attrs.field(default=0, init=False)
+    """The audio in them."""
     _offsets: list[tuple[float, float]] = attrs.field(factory=list[tuple[float, float]], init=False)
     """Of the latest two windows: when each began, and the least of call's minus line's clock."""
     _session_ms: int = attrs.field(default=0, init=False)
@@ -67,6 +69,7 @@ class LineClock:
         hole_ms = frame.line_ms - expected_ms
         if -FILL_MAX_MS < hole_ms <= -FRAME_MS:
             self.late_frames += 1
+            self.late_bytes += len(frame.ulaw)
             return None
         self.restarts += hole_ms <= -FILL_MAX_MS
         fill_ms = min(max(hole_ms, 0), FILL_MAX_MS)

@@ -105,7 +105,12 @@ class Playout:
     _marks: deque[_Mark] = attrs.field(factory=deque[_Mark], init=False)
     _names: int = attrs.field(default=0, init=False)
     _marked_to: int = attrs.field(default=0, init=False)
-    _queued_bytes: int = attrs.field(default=0, init=False)
+    queued_bytes: int = attrs.field(default=0, init=False)
+    """Taken in, and neither handed out nor forgotten."""
+    queued_peak: int = attrs.field(default=0, init=False)
+    """Most of that at any time."""
+    padded_bytes: int = attrs.field(default=0, init=False)
+    """Silence handed out behind items, to make whole frames."""
     _active: str | None = attrs.field(default=None, init=False)
     """The response being generated."""
     _finished: deque[str] = attrs.field(factory=lambda: deque(maxlen=DEAD_RESPONSES), init=False)
@@ -152,12 +157,13 @@ class Playout:
         if item is None:
             item = self._items[item_id] = _Item(item_id, response_id)
             item.done = response_id in self._finished
-        if self._queued_bytes + len(ulaw) > QUEUED_MAX_BYTES or item.clipped:
+        if self.queued_bytes + len(ulaw) > QUEUED_MAX_BYTES or item.clipped:
             item.clipped = True
             return False
         item.queue += ulaw
         item.received_bytes += len(ulaw)
-        self._queued_bytes += len(ulaw)
+        self.queued_bytes += len(ulaw)
+        self.queued_peak = max(self.queued_peak, self.queued_bytes)
         return True
 
     def item_done(self, item_id: str) -> None:
@@ -186,8 +192,9 @@ class Playout:
             size -= size % FRAME_BYTES
         audio = bytes(item.queue[:size])
         del item.queue[:size]
-        self._queued_bytes -= size
+        self.queued_bytes -= size
         padded = audio + ULAW_SILENCE * (-len(audio) % FRAME_BYTES)
+        self.padded_bytes += len(padded) - len(audio)
         starts_ms = self.head.lag_ms
         starts_ms += self.head.sends(len(padded), now_ms=now_ms) if padded else now_ms
         timely = self.head.position(now_ms=now_ms) < self.head.sent_bytes
@@ -272,6 +279,11 @@ class Playout:
         if self._active is not None:
             self.kill(self._active)
 
+    def kill_finished(self) -> None:
+        """Nothing more of what was ever finished is wanted, should it still come."""
+        for response_id in self._finished:
+            self.kill(response_id)
+
     def cut(self, *, now_ms: float, unsent_bytes: int = 0) -> Cut:
         """Stop everything at the play head, and forget it.
 
@@ -286,10 +298,10 @@ class Playout:
         for item in self._items.values():
             self.kill(item.response_id)
             self._dropped_items.append(item.item_id)
-        dropped = self._queued_bytes + self.head.sent_bytes - position
+        dropped = self.queued_bytes + self.head.sent_bytes - position
         self._items.clear()
         self._marks.clear()
-        self._queued_bytes = 0
+        self.queued_bytes = 0
         self._marked_to = self.head.sent_bytes
         at_ms = self.head.ideal_ms(position) + self.head.lag_ms
         self.head.clears(now_ms=now_ms)

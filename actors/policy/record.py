@@ -139,7 +139,16 @@ class MarksRecord:
 
 @attrs.frozen(kw_only=True)
 class AudioTotals:
-    """Lengths of audio, in ms."""
+    """How much audio passed, in ms and to the byte of mu-law.
+
+    Nothing is lost without a name; with the names of `CallRecord.drops`, and F for 8 times
+    `caller_ms_filled_with_silence`:
+
+        caller_bytes + F = appended_bytes + caller_bytes_late + caller_bytes_overflowed
+                           + caller_bytes_unsent
+        received_bytes + agent_bytes_padded = played_bytes + agent_bytes_late
+                           + agent_bytes_clipped + agent_bytes_withdrawn + agent_bytes_unsent
+    """
 
     caller_ms: int
     """Came off the line."""
@@ -149,6 +158,10 @@ class AudioTotals:
     """Came from the session."""
     played_ms: int
     """Was given to the carrier."""
+    caller_bytes: int = 0
+    appended_bytes: int = 0
+    received_bytes: int = 0
+    played_bytes: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -204,7 +217,11 @@ class CallRecord:
     audio: AudioTotals
     moments: tuple[Moment, ...]
     drops: Mapping[str, int]
-    """Messages that were discarded on purpose, by the lane that did."""
+    """What was received and not passed on, and what was put in its place, by name.
+
+    `agent_bytes_cut` is what the caller did not hear; `agent_bytes_withdrawn` the part of it that
+    the carrier was never given. `..._unsent` was still on its way when the call ended.
+    """
     refused_orders: Mapping[str, int]
     """Orders the session refused, by its error code."""
     left_out: LeftOut
