@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from typing import Final, NoReturn
+from types import TracebackType
+from typing import Final, NoReturn, Self
 
 import attrs
 import structlog
@@ -45,6 +46,34 @@ class _Batch:
     tool_call_ids: tuple[str, ...]
     hangups: tuple[HangupAsked, ...]
     """What comes then, if the response asked to hang up; otherwise one more response is wanted."""
+
+
+@attrs.define(eq=False)
+class _Barrier:
+    """Keeps back whatever a tool raises, also that it wants to end the process.
+
+    It is the tool's own affair: the call goes on, and the model is told. Cancellation passes.
+    """
+
+    failure: BaseException | None = attrs.field(default=None, init=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> bool:
+        if isinstance(error, BaseExceptionGroup):
+            # A tool's own nursery brings its failures and our cancellation together.
+            self.failure, ours = error.split((Exception, SystemExit))
+            if ours is not None:
+                raise ours
+        elif isinstance(error, Exception | SystemExit):
+            self.failure = error
+        return self.failure is not None
 
 
 @attrs.define(eq=False)
@@ -127,17 +156,16 @@ class ToolExecutor:
         outcome: ToolOutcome = "timed_out"
         output = _error("timed out; whether it took effect is not known")
         with trio.move_on_after(self.tool_s):
-            try:
+            with _Barrier() as barrier:
                 output = await self.tools.run(asked.name, asked.arguments)
                 outcome = "returned"
-            except ToolRefused as refused:
-                outcome, output = "refused", _error(refused.reason)
-            except Exception as error:
-                # Whatever a tool raises is its own affair: the call goes on, the model is told.
-                # Where it failed is for the log; its words may quote what somebody said.
-                where = "".join(traceback.format_tb(error.__traceback__))
-                log.error("tool.failed", tool=asked.name, error=type(error).__name__, where=where)
-                outcome, output = "failed", _error(f"the tool failed: {type(error).__name__}")
+            match barrier.failure:
+                case None:
+                    pass
+                case ToolRefused(reason):
+                    outcome, output = "refused", _error(reason)
+                case error:
+                    outcome, output = _failed(asked, error)
         self._finish(asked, outcome, output)
 
     def _finish(self, asked: ToolCall, outcome: ToolOutcome, output: str) -> None:
@@ -156,6 +184,13 @@ class ToolExecutor:
     def _return(self, asked: ToolCall, outcome: ToolOutcome, output: str) -> None:
         self.session.put(ReturnToolOutput(asked.tool_call_id, output))
         self.notes.note(ToolFinished(asked.tool_call_id, asked.name, outcome, output))
+
+
+def _failed(asked: ToolCall, error: BaseException) -> tuple[ToolOutcome, str]:
+    # Where it failed is for the log; its words may quote what somebody said.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("tool.failed", tool=asked.name, error=type(error).__name__, where=where)
+    return "failed", _error(f"the tool failed: {type(error).__name__}")
 
 
 def _error(what: str) -> str:
