@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
@@ -26,7 +27,7 @@ from gateway.calls import Calls, Declined, IncomingCall, Offer, OpenSession, Run
 from gateway.config import Config, check_serving
 from gateway.door import MEDIA_PATH, MediaDoor
 from gateway.origin import Origin
-from gateway.store import FolderStore
+from gateway.phone_call import Outside
 from gateway.tokens import StreamTokens
 from gateway.twilio_rest import open_rest
 
@@ -56,6 +57,8 @@ def create_app(
     observer: Observer | None = None,
     open_session: OpenSession | None = None,
     run_call: RunCall | None = None,
+    outside: Outside | None = None,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> QuartTrio:
     """Make the application. What Twilio requests from it is all under `/twilio/`.
 
@@ -65,6 +68,8 @@ def create_app(
         observer: Is told everything noteworthy in every call, as it happens.
         open_session: How to connect a session; by default to the OpenAI Realtime API.
         run_call: How to run a call; by default with this gateway's own agent.
+        outside: Where recordings and records go; by default to `config.calls.directory`.
+        random_bytes: What tokens are made of: a cryptographic source.
 
     Raises:
         ConfigError: Nothing could tell Twilio's requests from anybody else's.
@@ -77,12 +82,13 @@ def create_app(
             consequence="anybody on this machine can place calls; set TWILIO_AUTH_TOKEN",
         )
     tools = Toolbox() if toolbox is None else toolbox
-    store = FolderStore(config.calls.directory)
+    outside = Outside.of(config) if outside is None else outside
     calls = Calls(
-        open_session=open_session or partial(phone_call.open_session, config, tools),
-        run_call=run_call or partial(phone_call.take_call, config, tools, store, observer=observer),
-        is_recorded=store.has,
-        tokens=StreamTokens(secrets.token_bytes),
+        open_session=open_session or partial(phone_call.open_session, config, tools, outside),
+        run_call=run_call
+        or partial(phone_call.take_call, config, tools, outside, observer=observer),
+        is_recorded=outside.store.has,
+        tokens=StreamTokens(random_bytes),
         max_concurrent=config.calls.max_concurrent,
     )
     origin = Origin.of(config)

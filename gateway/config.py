@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from gateway.convert import CONVERTERS, Secret, is_loopback, split_bind, url_flaw
+from gateway.convert import CONVERTERS, FlightMode, Secret, is_loopback, split_bind, url_flaw
 
 __all__ = [
     "AgentSettings",
@@ -84,6 +84,9 @@ class CallSettings:
     """A model session ends after 60 minutes, and it is older than its call."""
     max_concurrent: int = 100
     """Calls being connected or held. One more is told that the line is busy."""
+    flight: FlightMode = "events"
+    """Whether a call leaves a log of everything that crossed its sockets, for `offhook replay`;
+    with `audio`, all that was said can be listened to in it."""
 
 
 @attrs.frozen

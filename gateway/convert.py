@@ -8,10 +8,13 @@ from __future__ import annotations
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import attrs
+
+FlightMode = Literal["off", "events", "audio"]
+"""What a flight log holds."""
 
 
 @attrs.frozen
@@ -114,6 +117,13 @@ def _to_path(value: object, from_environ: bool) -> Path:
     return Path(_to_text(value, from_environ)).expanduser()
 
 
+def _to_choice(value: object, _from_environ: bool, *, kind: object) -> str:
+    choices = get_args(kind)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
 def _kind(value: object) -> str:
     match value:
         case bool():
@@ -137,5 +147,6 @@ CONVERTERS: Final[dict[Any, Any]] = {
     int: partial(_to_number, kind=int),
     float: partial(_to_number, kind=float),
     Path: _to_path,
+    FlightMode: partial(_to_choice, kind=FlightMode),
 }
 """By type of setting. Takes the value and whether it is text from the environment; `ValueError`."""

@@ -19,6 +19,7 @@ import trio
 from actors.errors import PeerGone, ProtocolError
 from actors.messages import CallerAudio, CarrierFact, CarrierOrder
 from actors.wire import twilio
+from gateway.tap import Content, Place, Tap, from_phone, malformed, stalled, to_phone
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -56,6 +57,8 @@ class TwilioCarrier:
     _receive: Receive
     _send: Send
     _hang_up_call: HangUp | None = None
+    tap: Tap | None = attrs.field(default=None, init=False)
+    """Is told what crosses the socket. To be set between `introduce` and the call."""
     malformed: int = attrs.field(default=0, init=False)
     """Messages dropped because they could not be read."""
     _start: twilio.Start | None = attrs.field(default=None, init=False)
@@ -116,21 +119,32 @@ class TwilioCarrier:
         if self._gone is not None:
             raise self._gone
         text = twilio.encode(order, self.start.stream_sid)
+        began_s = trio.current_time()
+        is_waiting = True
         try:
             with trio.move_on_after(SEND_S) as patience:
                 await self._send({"type": "websocket.send", "text": text})
+                is_waiting = False
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            is_waiting = False
+            self._note("phone.closed", ["broken"])
             self._gone = PeerGone("carrier", None, "the socket is broken")
             raise self._gone from error
+        finally:
+            if is_waiting:
+                self._note("phone.closed", stalled(began_s, trio.current_time()))
         if patience.cancelled_caught:
             self._gone = PeerGone("carrier", None, f"took no order for {SEND_S:g} s")
             raise self._gone
+        if self.tap is not None:
+            self.tap.note("phone.out", to_phone(order, with_audio=self.tap.with_audio))
 
     async def hang_up(self) -> None:
         """End the phone call: see `Carrier`.
 
         Without REST credentials nothing happens here: `<Hangup/>` stands behind the stream.
         """
+        self._note("phone.hang_up", ["stream" if self._hang_up_call is None else "rest"])
         if self._hang_up_call is None:
             await trio.lowlevel.checkpoint()
         else:
@@ -139,6 +153,7 @@ class TwilioCarrier:
     async def aclose(self, code: int = 1000) -> None:
         """Close the stream: see `Carrier`. Takes `CLOSE_S` at most."""
         if self._gone is None:
+            self._note("phone.closed", ["us", code])
             self._gone = PeerGone("carrier", code, "the stream was closed by us")
             with trio.move_on_after(CLOSE_S), suppress(OSError, trio.BrokenResourceError):
                 await self._send({"type": "websocket.close", "code": code})
@@ -158,9 +173,15 @@ class TwilioCarrier:
                 silent = PeerGone("carrier", None, f"silent for {SILENT_S:g} s")
                 raise silent from None
             try:
-                return twilio.decode(text)
+                frame = twilio.decode(text)
             except ProtocolError as error:
+                self._note("phone.in", malformed(text, error.what))
                 await self._count_malformed(error)
+            else:
+                if self.tap is not None:
+                    content = from_phone(frame, with_audio=self.tap.with_audio)
+                    self.tap.note("phone.in", content)
+                return frame
 
     async def _text(self) -> str:
         message = await self._message()
@@ -168,10 +189,12 @@ class TwilioCarrier:
             raise self._gone or PeerGone("carrier", message.get("code"), "left")
         text = message.get("text")
         if not isinstance(text, str):
+            self._note("phone.in", ["binary"])
             await self.aclose(1003)
             raise ProtocolError("carrier", "a binary message")
         # Characters, not bytes: what Twilio sends is ASCII, and nothing is encoded to find out.
         if len(text) > LARGEST_BYTES:
+            self._note("phone.in", ["too long", len(text)])
             await self.aclose(1009)
             raise ProtocolError("carrier", f"a message of {len(text)} characters")
         return text
@@ -181,8 +204,13 @@ class TwilioCarrier:
         if message["type"] == "websocket.disconnect":
             self._disconnected.set()
             if self._gone is None:
+                self._note("phone.closed", ["peer", message.get("code")])
                 self._gone = PeerGone("carrier", message.get("code"), "left without stop")
         return message
+
+    def _note(self, place: Place, content: Content) -> None:
+        if self.tap is not None:
+            self.tap.note(place, content)
 
     async def _count_malformed(self, error: ProtocolError) -> None:
         now_s = trio.current_time()

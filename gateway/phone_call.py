@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
+import attrs
 import trio
 
-from actors.call import Limits, Plan, run_call
+from actors.call import Limits, Plan
 from actors.errors import SessionRefused
 from actors.exits import Exit
 from actors.messages import HANGUP, CreateResponse
 from actors.policy.journal import CallFacts, Observer
-from actors.ports import Carrier, Session
-from actors.toolbox import Toolbox
+from actors.ports import CallStore, Carrier, Recorder, Session, Tools
+from actors.toolbox import ToolSchema
 from actors.wire.openai import SessionSettings
 from gateway.calls import IncomingCall, Offer
-from gateway.config import AgentSettings, Config
-from gateway.realtime import RealtimeSession, connect_to
+from gateway.config import AgentSettings, CallSettings, Config
+from gateway.flight import FILE_NAME, FileFlight, run_recorded_call
+from gateway.realtime import Connect, RealtimeSession, connect_to
 from gateway.recording import WavRecorder
 from gateway.store import FolderStore, call_folder
+from gateway.tap import Flight
 
 HANGUP_TOOL: Final[dict[str, Any]] = {
     "type": "function",
@@ -37,7 +42,51 @@ HANGUP_TOOL: Final[dict[str, Any]] = {
 }
 
 
-def session_settings(agent: AgentSettings, toolbox: Toolbox) -> SessionSettings:
+class Toolset(Tools, Protocol):
+    """Tools that can be shown to a model. A `Toolbox` is one."""
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """What the model is told."""
+
+
+class Records(CallStore, Protocol):
+    """A store that knows what it holds."""
+
+    def has(self, call_sid: str) -> bool:
+        """Whether there are records of this call, finished or not. Does not wait."""
+
+
+@attrs.frozen(kw_only=True)
+class Outside:
+    """What a call of this gateway reaches for in the world, beside its two legs."""
+
+    store: Records
+    recorder: Callable[[str], Recorder]
+    """Makes the recorder of a call, from its CallSid."""
+    utc_now: Callable[[], datetime]
+    flight: Callable[[str], Flight | None] = lambda _: None
+    """Makes the flight log of a call, from its CallSid; `None`: it has none."""
+
+    @classmethod
+    def of(cls, config: Config) -> Outside:
+        """The disk, and the clock on the wall."""
+        root = config.calls.directory
+        return cls(
+            store=FolderStore(root),
+            recorder=lambda call_sid: WavRecorder(call_folder(root, call_sid) / "recording.wav"),
+            utc_now=partial(datetime.now, UTC),
+            flight=partial(_flight, config.calls),
+        )
+
+
+def _flight(settings: CallSettings, call_sid: str) -> Flight | None:
+    if settings.flight == "off":
+        return None
+    path = call_folder(settings.directory, call_sid) / FILE_NAME
+    return FileFlight(path, with_audio=settings.flight == "audio")
+
+
+def session_settings(agent: AgentSettings, toolbox: Toolset) -> SessionSettings:
     """What a session is asked to be, for this agent."""
     functions = tuple(
         {
@@ -65,28 +114,45 @@ def greeting(agent: AgentSettings) -> CreateResponse | None:
 
 
 def open_session(
-    config: Config, toolbox: Toolbox, incoming: IncomingCall, nursery: trio.Nursery
+    config: Config,
+    toolbox: Toolset,
+    outside: Outside,
+    incoming: IncomingCall,
+    nursery: trio.Nursery,
+    *,
+    connect: Connect | None = None,
 ) -> Session:
-    """Begin to connect a session in `nursery`; returns at once.
+    """Begin to connect a session in `nursery`; returns at once. Its flight log begins here.
+
+    Args:
+        config: See `gateway.config`.
+        toolbox: What the model is told of.
+        outside: Where its flight log goes.
+        incoming: The call it is for.
+        nursery: Keeps its socket.
+        connect: How to reach the model's server; by default as the configuration says.
 
     Raises:
         SessionRefused: There is no key to connect with.
 
     """
-    del incoming  # Which agent answers will depend on it.
     if config.openai.api_key is None:
         raise SessionRefused("no_api_key", "OPENAI_API_KEY is not set")
     session = RealtimeSession(
-        connect_to(config.openai, config.agent.model), session_settings(config.agent, toolbox)
+        connect or connect_to(config.openai, config.agent.model),
+        session_settings(config.agent, toolbox),
+        flight=outside.flight(incoming.call_sid),
     )
+    if session.flight is not None:
+        nursery.start_soon(session.flight.run, name="session.flight")
     nursery.start_soon(session.run, name="session.socket")
     return session
 
 
 async def take_call(
     config: Config,
-    toolbox: Toolbox,
-    store: FolderStore,
+    toolbox: Toolset,
+    outside: Outside,
     offer: Offer,
     carrier: Carrier,
     *,
@@ -103,10 +169,10 @@ async def take_call(
         agent="default",
         model=agent.model,
         voice=agent.voice,
-        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        started_at=outside.utc_now().isoformat(timespec="milliseconds"),
     )
     settings = session_settings(agent, toolbox)
-    return await run_call(
+    return await run_recorded_call(
         Plan(
             facts,
             greeting(agent),
@@ -117,7 +183,7 @@ async def take_call(
         carrier,
         offer.session,
         tools=toolbox,
-        recorder=WavRecorder(call_folder(store.root, incoming.call_sid) / "recording.wav"),
-        store=store,
+        recorder=outside.recorder(incoming.call_sid),
+        store=outside.store,
         limits=Limits(call_s=config.calls.max_call_s),
     )

@@ -15,10 +15,11 @@ from trio_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
 from actors.errors import FATAL_CODES, PeerGone, ProtocolError, SessionRefused
-from actors.messages import OrderRefused, SessionFact, SessionLive, SessionOrder
+from actors.messages import AppendAudio, OrderRefused, SessionFact, SessionLive, SessionOrder
 from actors.wire import openai as wire
 from gateway.client_socket import CannotOpen, over_websocket
 from gateway.config import OpenAISettings
+from gateway.tap import Content, Flight, Place, from_model, stalled, to_model
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -104,6 +105,8 @@ class RealtimeSession:
     connect: Connect = attrs.field(repr=False)
     settings: wire.SessionSettings
     patience: Patience = DEFAULT_PATIENCE
+    flight: Flight | None = None
+    """Is told what crosses the socket, from the first attempt on."""
     ignored: Counter[str] = attrs.field(factory=Counter[str], init=False)
     """Events of types nobody told us of, by type, and those that could not be read."""
     _socket: Socket | None = attrs.field(default=None, init=False)
@@ -143,10 +146,12 @@ class RealtimeSession:
     async def send(self, order: SessionOrder) -> None:
         """See the `Session` port."""
         socket = await self._ready()
-        await self._send(socket, wire.encode(order))
+        audio = order if isinstance(order, AppendAudio) else None
+        await self._send(socket, wire.encode(order), audio)
 
     async def aclose(self) -> None:
         """See the `Session` port."""
+        self._note("model.closed", ["us"])
         if self._socket is not None:
             with trio.move_on_after(self.patience.close_s, shield=True):
                 with suppress(ConnectionClosed, *BROKEN):
@@ -170,6 +175,7 @@ class RealtimeSession:
 
         async def live(socket: Socket) -> None:
             nonlocal failure
+            self._note("model.connect", ["open"])
             try:
                 await self._configure(socket)
                 attempt.deadline = float("inf")
@@ -180,10 +186,12 @@ class RealtimeSession:
                 failure = error
 
         limit_s = self.patience.connect_s
+        self._note("model.connect", ["begin"])
         with trio.move_on_after(limit_s) as attempt:
             try:
                 await self.connect(live)
             except CannotOpen as error:
+                self._note("model.connect", ["refused", error.reason, error.status])
                 return _refusal(error)
         return failure or PeerGone(
             "session", None, f"not live within {self.patience.connect_s:g} s"
@@ -236,6 +244,7 @@ class RealtimeSession:
                 with trio.fail_after(pong_s):
                     await socket.ping()
             except trio.TooSlowError:
+                self._note("model.closed", ["no pong"])
                 # Leaving the context closes the socket, and wakes whoever reads it.
                 self._failure = PeerGone(
                     "session", None, f"no pong within {self.patience.pong_s:g} s"
@@ -246,7 +255,8 @@ class RealtimeSession:
         await trio.sleep_forever()
 
     async def _ready(self) -> Socket:
-        await self._live.wait()
+        if not self._live.is_set():  # An event that is set still costs a turn of the scheduler.
+            await self._live.wait()
         if self._failure is not None:
             await trio.lowlevel.checkpoint()
             raise self._failure
@@ -260,14 +270,27 @@ class RealtimeSession:
         except ConnectionClosed as closed:
             raise self._why_closed(closed) from None
 
-    async def _send(self, socket: Socket, text: str) -> None:
+    async def _send(self, socket: Socket, text: str, audio: AppendAudio | None = None) -> None:
+        """Send one event; `audio` if that is all there is in it."""
+        began_s = trio.current_time()
+        is_waiting = True
         with trio.move_on_after(self.patience.send_s):
             try:
                 await socket.send_message(text)
+                is_waiting = False
             except ConnectionClosed as closed:
+                is_waiting = False
                 raise self._why_closed(closed) from None
             except BROKEN:
+                is_waiting = False
+                self._note("model.closed", ["broken"])
                 raise self._failure or PeerGone("session", None, "the connection broke") from None
+            finally:
+                if is_waiting:
+                    self._note("model.closed", stalled(began_s, trio.current_time()))
+            if self.flight is not None:
+                content = to_model(text, audio, with_audio=self.flight.with_audio)
+                self.flight.note("model.out", content)
             return
         # Half a message may be out, and nothing that follows it would make sense.
         self._failure = PeerGone("session", None, f"did not read for {self.patience.send_s:g} s")
@@ -278,9 +301,13 @@ class RealtimeSession:
         try:
             event = wire.decode(text)
         except ProtocolError as error:
+            self._note("model.in", from_model(text, None, with_audio=False))
             self.ignored["unreadable"] += 1
             log.warning("session.event_unreadable", what=error.what)
             return None
+        if self.flight is not None:
+            content = from_model(text, event, with_audio=self.flight.with_audio)
+            self.flight.note("model.in", content)
         if isinstance(event, wire.Unrecognised) and event.type not in wire.UNREAD:
             self._ignore(event.type)
         return event
@@ -304,6 +331,10 @@ class RealtimeSession:
         if self._failure is not None:
             return self._failure
         reason = closed.reason
+        told: list[object] = ["broken"]
+        if reason is not None:
+            told = ["peer", reason.code, reason.reason]
+        self._note("model.closed", told)
         if reason is None or reason.code == NO_CLOSE_FRAME:
             return PeerGone("session", None, "the connection broke")
         words = reason.reason or ""
@@ -311,6 +342,10 @@ class RealtimeSession:
         if code in FATAL_CODES:
             return SessionRefused(code, "the session was closed by its server")
         return PeerGone("session", reason.code, words)
+
+    def _note(self, place: Place, content: Content) -> None:
+        if self.flight is not None:
+            self.flight.note(place, content)
 
     def _fail(self, failure: PeerGone | SessionRefused) -> None:
         if self._failure is None:

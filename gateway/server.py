@@ -80,12 +80,8 @@ async def serve(
         OSError: An address cannot be bound.
 
     """
-    config = _hypercorn_config(limits)
-    wrapped = ASGIWrapper(app)
-    state: LifespanState = {}
-    lifespan = Lifespan(wrapped, config, state)
-    context = WorkerContext(max_requests=None)
-    door = _Door(wrapped, config, context, state, limits)
+    door = Door.of(app, limits)
+    lifespan = Lifespan(door.app, door.config, door.state)
     listeners = [listener for bind in binds for listener in await _listen(bind)]
 
     async with trio.open_nursery() as lifespan_nursery:
@@ -101,7 +97,7 @@ async def serve(
                 task_status.started([_address(listener) for listener in listeners])
                 await shutdown()
                 accepting.cancel_scope.cancel("shutdown")
-            await context.terminated.set()
+            await door.context.terminated.set()
             connections.cancel_scope.deadline = trio.current_time() + limits.drain_s
         await lifespan.wait_for_shutdown()
         lifespan_nursery.cancel_scope.cancel("shutdown")
@@ -115,7 +111,7 @@ class Connection(TCPServer):
     stream: trio.SocketStream  # type: ignore[assignment]  # TLS ends in front of us.
 
     async def run(self) -> None:
-        """Serve the connection to its end. Raises whatever goes wrong; see `_Door`."""
+        """Serve the connection to its end. Raises whatever goes wrong; see `Door`."""
         try:
             await self._serve()
         finally:
@@ -206,7 +202,7 @@ class Connection(TCPServer):
 
 
 @attrs.define(eq=False)
-class _Door:
+class Door:
     """Where connections come in."""
 
     app: ASGIWrapper
@@ -216,6 +212,12 @@ class _Door:
     limits: ServerLimits
     open: dict[Connection, None] = attrs.field(factory=dict)
     """In the order of their coming."""
+
+    @classmethod
+    def of(cls, app: Any, limits: ServerLimits) -> Door:  # noqa: ANN401 (as in `serve`)
+        """Make the door of an ASGI application."""
+        context = WorkerContext(max_requests=None)
+        return cls(ASGIWrapper(app), _hypercorn_config(limits), context, {}, limits)
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one connection; whatever it does wrong, the others never hear of it."""

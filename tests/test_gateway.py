@@ -254,7 +254,7 @@ async def test_an_unsigned_call_on_loopback_leaves_its_records(tmp_path: Path) -
         record = one.record(report.call_sid)
         assert judge(Expectation("AgentHungUp", ("hangup",), 0), report, record) == ()
         files = {file.name for file in one.folder(report.call_sid).iterdir()}
-        assert files == {"call.json", "recording.wav", "timeline.svg"}
+        assert files == {"call.json", "flight.jsonl.zst", "recording.wav", "timeline.svg"}
         timeline = (one.folder(report.call_sid) / "timeline.svg").read_text()
         assert timeline.startswith("<svg")
         await one.quiet()

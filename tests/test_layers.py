@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import random
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -37,8 +39,18 @@ READS_THE_ENVIRONMENT: Final = {"gateway/config.py", "gateway/__main__.py"}
 REHEARSES: Final = {"gateway/__main__.py", "gateway/rehearsal.py"}
 OPENS_CHANNELS: Final = {"actors/lanes.py", "gateway/http1.py"}
 """The second fits Hypercorn's own interface, and is as bounded."""
-TOSSES_COINS: Final = {"gateway/twilio_rest.py"}
-"""Jitter of its retries."""
+EDGES: Final = {
+    "gateway/app.py": {"secrets"},
+    "gateway/phone_call.py": {"datetime.datetime.now"},
+    "gateway/twilio_rest.py": {"random.uniform"},
+    "gateway/lab/model_server.py": {"time"},
+    "gateway/lab/phone.py": {"secrets"},
+    "gateway/lab/simulate_command.py": {"time"},
+    "gateway/lab/webhooks.py": {"uuid.uuid4"},
+}
+"""Who hands in the real clock and the real dice: for tokens, the date of a record, the jitter of
+retries, the ids of a rehearsal over real sockets, and how long somebody waited for a simulation.
+Everybody else is handed them."""
 LAB: Final = "gateway/lab/"
 
 
@@ -191,14 +203,62 @@ def test_lanes_are_made_by_the_call_alone() -> None:
     assert wrong == set()
 
 
+def used(path: str) -> set[str]:
+    """Every imported name a file uses, by what it is called at home, and its parents."""
+    homes: dict[str, str] = {}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                homes[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                homes[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    found: set[str] = set(homes.values())
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute):
+            first, *rest = ast.unparse(node).split(".")
+            if first in homes:
+                found.add(".".join([homes[first], *rest]))
+    parts = (name.split(".") for name in found)
+    return {".".join(names[: end + 1]) for names in parts for end in range(len(names))}
+
+
+def banned() -> set[str]:
+    """The wall's clock and everybody's dice, as the linter knows them."""
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    return set(lint["flake8-tidy-imports"]["banned-api"])
+
+
 def test_time_and_chance_come_from_outside() -> None:
-    """Trio's clock can be turned by tests; the wall's cannot."""
-    clocks = {"time", "time.time", "time.monotonic", "time.perf_counter", "time.sleep"}
+    """So that a whole gateway can run twice the same way. The linter says it where it happens."""
+    found = {path: names for path in SOURCES if (names := used(path) & banned())}
+
+    assert found == EDGES
+
+
+def test_the_linter_forgives_no_file_that_we_do_not() -> None:
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    forgiven = {path for path, rules in lint["per-file-ignores"].items() if "TID251" in rules}
+
+    assert forgiven <= {"tests/*", *EDGES}
+
+
+def test_every_function_of_chance_is_banned() -> None:
+    assert {f"random.{name}" for name in random.__all__ if name != "Random"} <= banned()
+
+
+def test_every_random_has_a_seed() -> None:
+    """`Random()` asks the system for one."""
     wrong = {
-        f"{path}: {module}"
+        f"{path}:{call.lineno}"
         for path in SOURCES
-        if not path.startswith(LAB) and path not in TOSSES_COINS
-        for module in imports(path) & (clocks | {"random"})
+        for name, call in calls(path)
+        if (name.endswith("Random") and not call.args)
+        or any(
+            keyword.arg == "factory" and ast.unparse(keyword.value).endswith("Random")
+            for keyword in call.keywords
+        )
     }
 
     assert wrong == set()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urljoin
 
 import attrs
 import httpx
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import CloseReason, ConnectionClosed
 
 from actors.messages import ULAW_BYTES_PER_MS
 from gateway.client_socket import CannotOpen, over_websocket
@@ -46,6 +47,37 @@ _NORMAL_CLOSES: Final = {None, 1000, 1001, 1005}
 
 FROM_NUMBER: Final = "+15005550006"
 TO_NUMBER: Final = "+15005550001"
+
+
+class StreamSocket(Protocol):
+    """The part of a `WebSocketConnection` that a phone needs."""
+
+    @property
+    def closed(self) -> CloseReason | None:
+        """Why it is closed; `None` while it is open."""
+
+    async def send_message(self, message: str | bytes) -> None:
+        """Send one message; `ConnectionClosed` when there is no connection any more."""
+
+    async def get_message(self) -> str | bytes:
+        """Wait for the next message; `ConnectionClosed` when there will be none."""
+
+
+OpenStream = Callable[
+    [str, Mapping[str, str], Callable[[StreamSocket], Awaitable[None]]], Awaitable[bool]
+]
+"""Open the WebSocket at a URL with these headers, let it be used and close it. Returns whether the
+server took its part in the closing. Raises `CannotOpen`."""
+
+
+@attrs.frozen
+class Notices:
+    """Where Twilio's status callbacks are made, beside the call. Their answers mean nothing."""
+
+    nursery: trio.Nursery
+    """Lives longer than the call."""
+    status_url: str
+    """What the number's owner entered for the status of calls."""
 
 
 async def place_call(
@@ -82,16 +114,9 @@ async def place_call(
     if voice is None:
         await speech.prepare(scenario.caller_lines(), "caller")
         voice = partial(speech.speak, voice="caller")
-    fields = {
-        "AccountSid": account_sid,
-        "ApiVersion": "2010-04-01",
-        "CallSid": "CA" + secrets.token_hex(16),
-        "Direction": "inbound",
-        "From": from_number,
-        "To": to_number,
-        "Caller": from_number,
-        "Called": to_number,
-    }
+    fields = call_fields(
+        "CA" + secrets.token_hex(16), account_sid, from_number=from_number, to_number=to_number
+    )
     base_url = base_url.rstrip("/")
     # Not from the environment: a proxy has no business between two addresses of one machine.
     async with httpx.AsyncClient(timeout=WEBHOOK_S, trust_env=False) as http:
@@ -101,7 +126,7 @@ async def place_call(
             auth_token=auth_token,
             http=http,
         )
-        phone = _Phone(
+        phone = Phone(
             scenario=scenario,
             webhooks=webhooks,
             fields=fields,
@@ -110,6 +135,22 @@ async def place_call(
             limit_s=limit_s,
         )
         return await phone.call()
+
+
+def call_fields(
+    call_sid: str, account_sid: str, *, from_number: str, to_number: str
+) -> dict[str, str]:
+    """Every field that all webhooks about an inbound call have."""
+    return {
+        "AccountSid": account_sid,
+        "ApiVersion": "2010-04-01",
+        "CallSid": call_sid,
+        "Direction": "inbound",
+        "From": from_number,
+        "To": to_number,
+        "Caller": from_number,
+        "Called": to_number,
+    }
 
 
 @attrs.frozen
@@ -122,8 +163,20 @@ class _Next:
 
 
 @attrs.define(eq=False, kw_only=True)
-class _Phone:
-    """One call. Everything it learns goes into the report."""
+class Phone:
+    """One call. Everything it learns goes into the report.
+
+    Args:
+        scenario: Only its `caller` steps are used.
+        fields: See `call_fields`.
+        voice: Gives the mu-law of a line.
+        observe: Told of what happens on the line, with ms since the stream was opened.
+        limit_s: How long the stream may take before the phone hangs up.
+        open_stream: How a stream is opened.
+        new_id: Gives the 32 hexadecimal digits of a new SID.
+        notices: `None`: Twilio was not asked to tell how the call and its stream are doing.
+
+    """
 
     scenario: Scenario
     webhooks: Webhooks
@@ -131,6 +184,9 @@ class _Phone:
     voice: Callable[[str], bytes]
     observe: Callable[[int, LineFact], None] | None
     limit_s: float
+    open_stream: OpenStream = over_websocket
+    new_id: Callable[[], str] = lambda: secrets.token_hex(16)
+    notices: Notices | None = None
     report: CallReport = attrs.field(init=False)
     _began_s: float = attrs.field(factory=trio.current_time, init=False)
 
@@ -154,7 +210,26 @@ class _Phone:
         self._note(duration_s=trio.current_time() - self._began_s)
         if self.report.problem is not None:
             self._note(ended="failed")
+        if self.notices is not None:
+            ended = {
+                "CallStatus": "completed",
+                "CallDuration": str(math.ceil(self.report.duration_s)),
+                "CallbackSource": "call-progress-events",
+                "SequenceNumber": "0",
+            }
+            self._notify(self.notices.status_url, {**self.fields, **ended})
         return self.report
+
+    def _notify(self, url: str | None, form: Mapping[str, str]) -> None:
+        """Tell the gateway something in the background, if anybody wants to know."""
+        if self.notices is None or url is None:
+            return
+
+        async def tell() -> None:
+            with suppress(NotAnswered):  # A warning in Twilio's debugger, and nothing else.
+                await self.webhooks.request(url, "POST", form)
+
+        self.notices.nursery.start_soon(tell, name="status callback")
 
     async def _fetch(self, document: _Next) -> tuple[Verb, ...]:
         form = {**self.fields, "CallStatus": document.call_status}
@@ -194,7 +269,7 @@ class _Phone:
             steps=self.scenario.caller,
             call_sid=self.fields["CallSid"],
             account_sid=self.fields["AccountSid"],
-            stream_sid="MZ" + secrets.token_hex(16),
+            stream_sid="MZ" + self.new_id(),
             parameters=dict(verb.parameters),
             voice=self.voice,
             observe=self.observe or (lambda _at_ms, _fact: None),
@@ -202,16 +277,31 @@ class _Phone:
         self._note(stream_sid=line.stream_sid)
         # The signature is over the URL as the document wrote it; no form fields are in it.
         headers = self.webhooks.signed(verb.url, {})
+
+        async def talk(socket: StreamSocket) -> None:
+            self._tell_of_stream(verb, line, "stream-started")
+            await self._talk(line, socket)
+
         try:
-            url = self.webhooks.reached(verb.url)
-            if not await over_websocket(url, headers, partial(self._talk, line)):
+            if not await self.open_stream(self.webhooks.reached(verb.url), headers, talk):
                 self._note(problem="the gateway did not answer the close of the stream")
         except CannotOpen as error:
             self._note(problem=f"error 31920: the stream could not be opened: {error}")
+            self._tell_of_stream(verb, line, "stream-error")
         self._keep(line)
+        if line.ending is not None:
+            self._tell_of_stream(verb, line, "stream-stopped")
         return line.ending
 
-    async def _talk(self, line: RehearsalLine, socket: WebSocketConnection) -> None:
+    def _tell_of_stream(self, verb: ConnectStream, line: RehearsalLine, event: str) -> None:
+        names = ("AccountSid", "CallSid")
+        form = {name: self.fields[name] for name in names}
+        form |= {"StreamSid": line.stream_sid, "StreamName": line.stream_sid, "StreamEvent": event}
+        if event == "stream-error":
+            form["StreamError"] = "31920"
+        self._notify(verb.status_callback, form)
+
+    async def _talk(self, line: RehearsalLine, socket: StreamSocket) -> None:
         waited_ms = math.floor((trio.current_time() - self._began_s) * 1000)
         self._note(answered_after_ms=waited_ms)
 

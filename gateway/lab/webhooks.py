@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import attrs
@@ -27,6 +27,15 @@ class NotAnswered(Exception):
 
     def __str__(self) -> str:
         return self.problem
+
+
+class Http(Protocol):
+    """The part of `httpx.AsyncClient` that webhooks need."""
+
+    async def request(
+        self, method: str, url: str, *, data: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """Make one request. Raises `httpx.HTTPError`."""
 
 
 @attrs.frozen
@@ -59,13 +68,15 @@ class Webhooks:
         public_url: What it believes to be its address: signed for, and then sent to `base_url`.
         auth_token: `None`: no signatures.
         http: Whoever opened it closes it.
+        new_id: Names a request, in the form of a UUID.
 
     """
 
     base_url: str
     public_url: str
     auth_token: str | None
-    http: httpx.AsyncClient
+    http: Http
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 
     async def request(self, url: str, method: str, form: Mapping[str, str]) -> Answer:
         """Make one request. Cancellable; takes at most `WEBHOOK_S`.
@@ -79,7 +90,7 @@ class Webhooks:
             form = {}
         headers = {
             "User-Agent": "TwilioProxy/1.1",
-            "I-Twilio-Idempotency-Token": str(uuid.uuid4()),
+            "I-Twilio-Idempotency-Token": self.new_id(),
             **self.signed(url, form),
         }
         path = urlsplit(url).path

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from actors.call import Limits, Plan, run_call
+from actors.call import Limits, Plan
 from actors.exits import Exit
 from actors.messages import CreateResponse
 from actors.policy.journal import CallFacts, Observer
@@ -20,6 +20,7 @@ from actors.policy.record import CallRecord
 from actors.ports import Recorder
 from actors.toolbox import Toolbox
 from gateway.config import AgentSettings
+from gateway.flight import run_recorded_call
 from gateway.lab.line import RehearsalLine
 from gateway.lab.memory_line import ConnectionClosed, Delay, MemorySocket, memory_line
 from gateway.lab.model import RehearsalModel
@@ -31,6 +32,7 @@ from gateway.phone_call import session_settings
 from gateway.realtime import RealtimeSession, Use
 from gateway.recording import MemoryRecorder
 from gateway.store import MemoryStore
+from gateway.tap import Flight
 
 CALL_SID = "CA00000000000000000000000000000001"
 ACCOUNT_SID = "AC00000000000000000000000000000001"
@@ -71,6 +73,8 @@ class World:
     seed: int = 0
     recorder: Recorder = attrs.field(factory=MemoryRecorder)
     observer: Observer | None = None
+    flight: Flight | None = None
+    """The call's flight log; one with a `run` of its own has to be run by whoever gives it."""
 
     line: RehearsalLine = attrs.field(init=False)
     model: RehearsalModel = attrs.field(init=False)
@@ -112,7 +116,7 @@ class World:
             caller_lines=self.scenario.caller_lines(),
         )
         settings = session_settings(AgentSettings(), self.toolbox)
-        self.session = RealtimeSession(self._connect, settings)
+        self.session = RealtimeSession(self._connect, settings, flight=self.flight)
 
     @property
     def record(self) -> CallRecord:
@@ -159,7 +163,7 @@ class World:
         )
         greeting = CreateResponse("greeting") if self.greet else None
         self.began = True
-        self._returned = await run_call(
+        self._returned = await run_recorded_call(
             Plan(facts, greeting, observer=self.observer),
             carrier,
             self.session,

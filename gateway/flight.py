@@ -1,0 +1,320 @@
+"""The flight recorder: everything that crosses both sockets of a call, into a file of its own.
+
+Who notes something returns at once: lines wait in bounded memory, and a worker thread compresses
+and appends them about once a second. A slow or full disk costs the log, never the call.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from io import FileIO
+from pathlib import Path
+from typing import Final
+
+import attrs
+import orjson
+import structlog
+import trio
+
+from actors.call import Limits, Plan, run_call
+from actors.errors import ToolRefused
+from actors.exits import Exit, Killed
+from actors.policy.record import CallRecord
+from actors.ports import CallStore, Carrier, Recorder, Session, Tools
+from gateway.flight_log import FlightLog, compress, header_of, parse, write_entry, write_header
+from gateway.media import TwilioCarrier
+from gateway.realtime import RealtimeSession
+from gateway.store import make_private
+from gateway.tap import Content, Flight, Place, Tap, from_phone
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+FILE_NAME: Final = "flight.jsonl.zst"
+EVERY_S: Final = 1.0
+"""What a crash may cost. Sooner, and small frames compress badly."""
+FLUSH_BYTES: Final = 64 * 1024
+"""Or when so much is waiting: a burst of the model's."""
+WAITING_MAX_BYTES: Final = 4 * 2**20
+"""For a disk that does not keep up: minutes of events, or with audio the longest answer there is
+(200 s, 2.2 MB in base64) and half a minute of line."""
+CONTENT_MAX_BYTES: Final = 64 * 2**20
+"""In one file, before compression. An hour without audio is 20 MB, ten minutes with it 25 MB."""
+FINISH_S: Final = 0.5
+"""For the rest of a log, when its call is over. It is one write of some KiB as a rule."""
+
+
+@attrs.define(eq=False)
+class FileFlight:
+    """A `Flight` in a file. One per call, made when its session begins to connect.
+
+    Nothing is written before `begin`: a call that never was leaves no folder.
+    """
+
+    path: Path
+    with_audio: bool = False
+    waiting_max_bytes: int = WAITING_MAX_BYTES
+    content_max_bytes: int = CONTENT_MAX_BYTES
+    _began_s: float = attrs.field(factory=trio.current_time, init=False)
+    _has_begun: bool = attrs.field(default=False, init=False)
+    _lines: deque[bytes] = attrs.field(factory=deque[bytes], init=False)
+    """On their way to disk. The call appends, one thread takes."""
+    _taken_bytes: int = attrs.field(default=0, init=False)
+    """All that ever left `_lines`. Only the thread adds."""
+    _noted_bytes: int = attrs.field(default=0, init=False)
+    """All that ever went into `_lines`. Only the call adds."""
+    _lost: int = attrs.field(default=0, init=False)
+    """Entries without room since the last one that had it."""
+    _is_over: bool = attrs.field(default=False, init=False)
+    """Closed or full: nothing more is noted."""
+    _is_closed: bool = attrs.field(default=False, init=False)
+    _is_broken: bool = attrs.field(default=False, init=False)
+    """The disk will not have it: nothing more is noted or written."""
+    _due: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _limiter: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(1), init=False
+    )
+    """One thread at a time: an abandoned one still finishes before the next begins."""
+    _file: FileIO | None = attrs.field(default=None, init=False)
+    """Only the thread's."""
+
+    def note(self, place: Place, content: Content) -> None:
+        """See `Tap`. Without room the entry is counted as lost; the log says how many were."""
+        if self._is_over or self._is_broken:
+            return
+        line = write_entry(self._now_ms(), place, content)
+        if self._waiting_bytes + len(line) > self.waiting_max_bytes:
+            self._lost += 1
+            return
+        if self._lost:
+            self._put(write_entry(self._now_ms(), "flight", ["lost", self._lost]))
+            self._lost = 0
+        if self._noted_bytes + len(line) > self.content_max_bytes:
+            self._put(write_entry(self._now_ms(), "flight", ["full"]))
+            self._is_over = True
+            return
+        self._put(line)
+        if self._waiting_bytes >= FLUSH_BYTES:
+            self._due.set()
+
+    def begin(self, header: bytes) -> None:
+        """See `Flight`."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._noted_bytes += len(header)
+            self._lines.appendleft(header)
+
+    async def run(self) -> None:
+        """See `Flight`."""
+        while True:
+            with trio.move_on_after(EVERY_S):
+                await self._due.wait()
+            self._due = trio.Event()
+            if self._has_begun and self._lines:
+                await self._in_thread()
+
+    async def aclose(self) -> None:
+        """See `Flight`. Cancelled, it ends in its thread."""
+        self._is_over = True
+        if self._has_begun and not self._is_closed:
+            self._is_closed = True
+            await self._in_thread()
+
+    @property
+    def _waiting_bytes(self) -> int:
+        return self._noted_bytes - self._taken_bytes
+
+    def _now_ms(self) -> float:
+        return (trio.current_time() - self._began_s) * 1000
+
+    def _put(self, line: bytes) -> None:
+        self._noted_bytes += len(line)
+        self._lines.append(line)
+
+    async def _in_thread(self) -> None:
+        await trio.to_thread.run_sync(self._write, abandon_on_cancel=True, limiter=self._limiter)
+
+    def _write(self) -> None:
+        """Append what is waiting. Runs in a thread; never raises because of the disk.
+
+        Whoever finds the log closed closes the file: on a slow disk, that is an earlier thread
+        than the one that was to write the end, and that nobody had the time to wait for.
+        """
+        try:
+            while self._lines and not self._is_broken:
+                self._append(self._take())
+            if self._is_closed and self._file is not None:
+                self._file.close()
+        except OSError as error:
+            self._is_broken = True
+            self._lines.clear()
+            log.warning("flight.abandoned", error=f"{type(error).__name__}: {error.strerror}")
+            if self._file is not None:
+                self._file.close()
+
+    def _take(self) -> bytes:
+        taken: list[bytes] = []
+        while self._lines:
+            taken.append(self._lines.popleft())
+            self._taken_bytes += len(taken[-1])
+        return b"".join(line + b"\n" for line in taken)
+
+    def _append(self, text: bytes) -> None:
+        """Write one whole frame: it can be read whatever happens to the next."""
+        if self._file is None:
+            make_private(self.path.parent)
+            self._file = FileIO(self.path, "w")
+        rest = memoryview(compress(text))
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+
+@attrs.define(eq=False)
+class MemoryFlight:
+    """A `Flight` that keeps everything: virtual time has no place for threads."""
+
+    with_audio: bool = False
+    lines: list[bytes] = attrs.field(factory=list[bytes], init=False)
+    _began_s: float | None = attrs.field(default=None, init=False)
+    _header: bytes = attrs.field(default=b"", init=False)
+    _is_closed: bool = attrs.field(default=False, init=False)
+
+    def note(self, place: Place, content: Content) -> None:
+        """See `Tap`."""
+        now_s = trio.current_time()
+        self._began_s = now_s if self._began_s is None else self._began_s
+        if not self._is_closed:
+            self.lines.append(write_entry((now_s - self._began_s) * 1000, place, content))
+
+    def begin(self, header: bytes) -> None:
+        """See `Flight`."""
+        self._header = header
+
+    async def run(self) -> None:
+        """See `Flight`. There is nothing to do."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """See `Flight`."""
+        self._is_closed = True
+        await trio.lowlevel.checkpoint()
+
+    def text(self) -> bytes:
+        """What a file would hold, before compression."""
+        return b"".join(line + b"\n" for line in [self._header, *self.lines])
+
+    def read(self) -> FlightLog:
+        """The log, once the call has begun."""
+        return parse(self.text())
+
+
+@attrs.define(eq=False)
+class TappedTools:
+    """Tools, and somebody who is told of every run and how it ended."""
+
+    tools: Tools
+    tap: Tap
+    _runs: int = attrs.field(default=0, init=False)
+
+    async def run(self, name: str, arguments: str) -> str:
+        """See the `Tools` port."""
+        self._runs += 1
+        number = self._runs
+        self.tap.note("tool", ["begin", number, name, arguments])
+        outcome, text = "failed", ""
+        try:
+            text = await self.tools.run(name, arguments)
+            outcome = "returned"
+        except ToolRefused as refused:
+            outcome, text = "refused", refused.reason
+            raise
+        finally:
+            if outcome == "failed" and (kind := sys.exc_info()[0]) is not None:
+                # `SystemExit` too. Not its words: they may be a secret of the tool's own.
+                text = kind.__name__
+                outcome = "cancelled" if issubclass(kind, trio.Cancelled) else "failed"
+            self.tap.note("tool", ["end", number, outcome, text])
+        return text
+
+
+@attrs.define(eq=False)
+class TappedStore:
+    """A store, and what it was told of how the call ended: a cancelled call returns nothing."""
+
+    store: CallStore
+    ending: Exit = attrs.field(factory=Killed, init=False)
+
+    async def finish(self, record: CallRecord) -> None:
+        """See the `CallStore` port."""
+        self.ending = record.ending
+        await self.store.finish(record)
+
+
+async def run_recorded_call(
+    plan: Plan,
+    carrier: Carrier,
+    session: Session,
+    *,
+    tools: Tools,
+    recorder: Recorder,
+    store: CallStore,
+    limits: Limits | None = None,
+) -> Exit:
+    """`run_call`, with its flight log if the session has one.
+
+    Resource handling: as `run_call`, and the log is finished too, within `FINISH_S`.
+    """
+    limits = limits or Limits()
+    flight = _begun(plan, carrier, session, limits)
+    if flight is None:
+        return await run_call(
+            plan, carrier, session, tools=tools, recorder=recorder, store=store, limits=limits
+        )
+    tapped = TappedStore(store)
+    try:
+        return await run_call(
+            plan,
+            carrier,
+            session,
+            tools=TappedTools(tools, flight),
+            recorder=recorder,
+            store=tapped,
+            limits=limits,
+        )
+    finally:
+        flight.note("call", ["ended", exit_to_json(tapped.ending)])
+        with trio.move_on_after(FINISH_S, shield=True) as patience:
+            await flight.aclose()
+        if patience.cancelled_caught:
+            log.warning("flight.unfinished", after_s=FINISH_S)
+
+
+def _begun(plan: Plan, carrier: Carrier, session: Session, limits: Limits) -> Flight | None:
+    """Begin the session's flight log, and tap the carrier.
+
+    Returns:
+        The log. `None`: there is none, or the peers are of another make and could not be replayed.
+
+    """
+    if not isinstance(session, RealtimeSession) or not isinstance(carrier, TwilioCarrier):
+        return None
+    flight = session.flight
+    if flight is None:
+        return None
+    with_audio = flight.with_audio
+    header = header_of(plan, session.settings, session.patience, limits, with_audio=with_audio)
+    try:
+        flight.begin(write_header(header))
+    except orjson.JSONEncodeError:
+        # Something that is no JSON, in a tool's schema perhaps. No log is worth a call.
+        log.warning("flight.not_begun")
+        return None
+    flight.note("phone.in", from_phone(carrier.start, with_audio=False))
+    carrier.tap = flight
+    return flight
+
+
+def exit_to_json(why: Exit) -> dict[str, object]:
+    """An ending, as a log has it."""
+    fields = attrs.asdict(why, filter=lambda field, _: field.init)
+    return {"exit": type(why).__name__, **fields}

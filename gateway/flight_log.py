@@ -1,0 +1,229 @@
+"""The flight log of one call: what is in it, and how it is read back.
+
+Pure. A log is lines of JSON, compressed in zstd frames that each stand alone, so that whatever was
+written before a crash can be read. The first line says what the call was about; every other is
+`[ms since the session began to connect, place, content]`, in the words of `gateway.tap`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import attrs
+import cattrs
+import orjson
+import zstandard
+
+from actors.call import Limits, Plan
+from actors.messages import CreateResponse
+from actors.policy.record import CallFacts
+from actors.wire.openai import SessionSettings
+from gateway.realtime import Patience
+from gateway.tap import Content
+
+FORMAT: Final = 1
+"""Raised when an older reader would misread a log."""
+LARGEST_BYTES: Final = 256 * 2**20
+"""Uncompressed. Four times what a recorder writes; more is a bomb."""
+_BITE: Final = 1024
+"""Compressed bytes at a time, so that a bomb is noticed while it is small: 32 MiB at the worst."""
+
+
+@attrs.frozen
+class NotAFlightLog(Exception):
+    """A file that cannot be replayed."""
+
+    reason: str
+    """The rest of a sentence that begins with the name of the file."""
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.frozen(kw_only=True)
+class Header:
+    """What the call was about: everything that is needed to run it once more."""
+
+    flight: int = FORMAT
+    offhook: str
+    """Version of the gateway that wrote it."""
+    began_at: str
+    """UTC, ISO 8601: when the call began, which is after the log did."""
+    with_audio: bool
+    facts: CallFacts
+    greeting: CreateResponse | None
+    silence_ms: int
+    padding_ms: int
+    server_interrupts: bool
+    server_answers: bool
+    limits: Limits
+    session: SessionSettings
+    patience: Patience
+
+    def plan(self) -> Plan:
+        """The plan of the same call."""
+        return Plan(
+            self.facts,
+            self.greeting,
+            silence_ms=self.silence_ms,
+            padding_ms=self.padding_ms,
+            server_interrupts=self.server_interrupts,
+            server_answers=self.server_answers,
+        )
+
+
+@attrs.frozen
+class Entry:
+    """One line of a log."""
+
+    at_ms: float
+    """Since the log began."""
+    place: str
+    content: Any
+    """JSON: a list that begins with a word, an event of the model's, or text that is none."""
+
+
+@attrs.frozen
+class FlightLog:
+    """A log that was read."""
+
+    header: Header
+    entries: tuple[Entry, ...]
+
+    @property
+    def lost(self) -> int:
+        """Entries that the recorder had no room for, anywhere in the log."""
+        lost = 0
+        for entry in self.entries:
+            match entry.place, entry.content:
+                case "flight", ["lost", int(count)]:
+                    lost += count
+                case _:
+                    pass
+        return lost
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the end of the call is in it."""
+        return bool(self.entries) and _is_end(self.entries[-1])
+
+
+def header_of(
+    plan: Plan, session: SessionSettings, patience: Patience, limits: Limits, *, with_audio: bool
+) -> Header:
+    """The header of a call that is about to begin."""
+    return Header(
+        offhook=_version(),
+        began_at=plan.facts.started_at,
+        with_audio=with_audio,
+        facts=plan.facts,
+        greeting=plan.greeting,
+        silence_ms=plan.silence_ms,
+        padding_ms=plan.padding_ms,
+        server_interrupts=plan.server_interrupts,
+        server_answers=plan.server_answers,
+        limits=limits,
+        session=session,
+        patience=patience,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("offhook")
+    except PackageNotFoundError:  # Run from a checkout that was never installed.
+        return "unknown"
+
+
+_converter: Final = cattrs.Converter()
+
+
+def write_header(header: Header) -> bytes:
+    """The first line of a log, without its line break."""
+    return orjson.dumps(_converter.unstructure(header))
+
+
+def write_entry(at_ms: float, place: str, content: Content) -> bytes:
+    """One line of a log, without its line break. Never raises."""
+    try:
+        return orjson.dumps([round(at_ms, 3), place, content])
+    except orjson.JSONEncodeError:  # Half a surrogate pair is a Python string, and no JSON.
+        return orjson.dumps([round(at_ms, 3), place, ["unwritable", ascii(content)]])
+
+
+def compress(text: bytes) -> bytes:
+    """Lines of a log as a zstd frame of its own. Lets go of the interpreter's lock meanwhile."""
+    return zstandard.ZstdCompressor(write_checksum=True).compress(text)
+
+
+def read_log(data: bytes) -> FlightLog:
+    """Read a log, as far as it is whole: what a crash cut off is left out.
+
+    Raises:
+        NotAFlightLog: Not even its first frame can be read, or it is not of this format.
+
+    """
+    return parse(_decompress(data))
+
+
+def parse(text: bytes) -> FlightLog:
+    """Read the lines of a log. See `read_log`."""
+    first, *lines = text.split(b"\n")
+    try:
+        raw = orjson.loads(first)
+        number = raw["flight"]
+    except (ValueError, KeyError, TypeError):
+        raise NotAFlightLog("is not a flight log: its first line is no header of one") from None
+    if not isinstance(number, int) or number > FORMAT:
+        raise NotAFlightLog(
+            f"was written by a newer offhook (format {number}; this one reads {FORMAT}): upgrade"
+        )
+    try:
+        header = _converter.structure(raw, Header)
+    except cattrs.BaseValidationError as error:
+        problems = "; ".join(cattrs.transform_error(error))
+        raise NotAFlightLog(f"has a header that makes no sense: {problems}") from None
+    # The last line is empty, or was cut off.
+    return FlightLog(header, tuple(map(_entry, lines[:-1])))
+
+
+def _entry(line: bytes) -> Entry:
+    try:
+        at_ms, place, content = orjson.loads(line)
+        if isinstance(at_ms, int | float) and isinstance(place, str):
+            return Entry(float(at_ms), place, content)
+    except (ValueError, TypeError):
+        pass
+    raise NotAFlightLog(f"has a line that makes no sense: {line[:80]!r}")
+
+
+def _decompress(data: bytes) -> bytes:
+    """The content of every whole frame from the beginning on."""
+    frames: list[bytes] = []
+    size, begin = 0, 0
+    while begin < len(data):
+        reader = zstandard.ZstdDecompressor().decompressobj()
+        parts: list[bytes] = []
+        try:
+            for at in range(begin, len(data), _BITE):
+                parts.append(reader.decompress(data[at : at + _BITE]))
+                size += len(parts[-1])
+                if size > LARGEST_BYTES:
+                    raise NotAFlightLog(f"holds more than {LARGEST_BYTES >> 20} MiB")
+                if reader.eof:
+                    begin = min(at + _BITE, len(data)) - len(reader.unused_data)
+                    break
+        except zstandard.ZstdError:
+            break
+        if not reader.eof:
+            break
+        frames += parts
+    if not frames:
+        raise NotAFlightLog("is not a flight log: it does not begin with a whole zstd frame")
+    return b"".join(frames)
+
+
+def _is_end(entry: Entry) -> bool:
+    content = entry.content
+    return entry.place == "call" and isinstance(content, list) and content[:1] == ["ended"]

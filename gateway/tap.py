@@ -1,0 +1,166 @@
+"""What crosses a socket of a call, in the few words a flight log has for it.
+
+Pure. A tap is told at both sockets: what came in when it was read, what went out when the socket
+took it. Audio is told by its length in bytes of mu-law, or as base64 where the tap wants to have
+it. No token, key or header is ever told.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from typing import Final, Literal, Protocol
+
+import orjson
+
+from actors.messages import (
+    AppendAudio,
+    CallerAudio,
+    CarrierOrder,
+    Clear,
+    KeyPressed,
+    Mark,
+    MarkEchoed,
+    Play,
+    StreamStopped,
+)
+from actors.wire import openai, twilio
+
+Place = Literal[
+    "phone.in",
+    "phone.out",
+    "phone.closed",
+    "phone.hang_up",
+    "model.connect",
+    "model.in",
+    "model.out",
+    "model.closed",
+    "tool",
+    "call",
+    "flight",
+]
+"""Where something crossed. `flight` is what the log says about itself."""
+
+Content = list[object] | str | orjson.Fragment
+"""A list that begins with a word, the text of an event that is no JSON, or an event's own JSON."""
+
+UNREADABLE: Final = 200
+"""Characters of an event that cannot be read that are kept. What is cut still cannot be read."""
+
+_DELICATE: Final = re.compile("payload|start|arameters|token", re.IGNORECASE)
+
+_AUDIO: Final = re.compile(r'("delta"\s*:\s*)"[A-Za-z0-9+/=]*"')
+_CLIENT_SECRET: Final = re.compile(r'("client_secret"\s*:\s*)("[^"]*"|\{[^{}]*\})')
+
+
+class Tap(Protocol):
+    """Whoever wants to know what crosses a socket."""
+
+    @property
+    def with_audio(self) -> bool:
+        """Whether audio itself is wanted, and not only its length."""
+
+    def note(self, place: Place, content: Content) -> None:
+        """Be told. Returns at once and never raises: it stands in the way of the audio."""
+
+
+class Flight(Tap, Protocol):
+    """A tap that keeps what it is told of one call.
+
+    Resource handling: whoever makes it starts `run`; who runs the call says `begin` and `aclose`.
+    """
+
+    def begin(self, header: bytes) -> None:
+        """The call has begun: what was noted so far and what follows is worth keeping."""
+
+    async def run(self) -> None:
+        """Put away what was noted, from time to time. Runs until cancelled."""
+
+    async def aclose(self) -> None:
+        """Put away the rest. Idempotent; never raises but `Cancelled`."""
+
+
+def from_phone(frame: twilio.Frame, *, with_audio: bool) -> list[object]:
+    """What a frame of the carrier's is called in a log."""
+    match frame:
+        case CallerAudio(payload, ulaw, line_ms):
+            return ["media", line_ms, payload if with_audio else len(ulaw)]
+        case MarkEchoed(name):
+            return ["mark", name]
+        case KeyPressed(digit):
+            return ["dtmf", digit]
+        case StreamStopped():
+            return ["stop"]
+        case twilio.Connected():
+            return ["connected"]
+        case twilio.Unrecognised(event):
+            return ["other", event]
+        case twilio.Start():
+            # Without its parameters: one of them is the stream's token.
+            sids = [frame.stream_sid, frame.account_sid, frame.call_sid]
+            return ["start", *sids, frame.encoding, frame.sample_rate_hz, frame.channels]
+
+
+def malformed(text: str, what: str) -> list[object]:
+    """A message of the carrier's that cannot be read, and what is wrong with it.
+
+    Its text is left out where it is long, or may hold audio, or the token of the stream.
+    """
+    is_harmless = len(text) <= UNREADABLE and not _DELICATE.search(text)
+    return ["malformed", len(text), what, text if is_harmless else ""]
+
+
+def to_phone(order: CarrierOrder, *, with_audio: bool) -> list[object]:
+    """What an order to the carrier is called in a log."""
+    match order:
+        case Play(ulaw):
+            return ["play", b64encode(ulaw).decode("ascii") if with_audio else len(ulaw)]
+        case Mark(name):
+            return ["mark", name]
+        case Clear():
+            return ["clear"]
+
+
+def from_model(
+    text: str | bytes, event: openai.ServerEvent | None, *, with_audio: bool
+) -> str | orjson.Fragment:
+    """An event of the model's as a log has it: its own JSON; its text where it cannot be read.
+
+    Args:
+        text: As it came.
+        event: What it was read as; `None`: it could not be read.
+        with_audio: Whether the audio stays in it. Else its length is in its place.
+
+    """
+    plain = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    match event:
+        case None:
+            return plain[:UNREADABLE]
+        case openai.AudioDelta(response_id, item_id, delta) if not with_audio:
+            plain, found = _AUDIO.subn(rf"\g<1>{len(delta)}", plain)
+            if found != 1:  # Base64 may be escaped in JSON, and a key may come twice.
+                shape = {"type": openai.TAGS[openai.AudioDelta], "response_id": response_id}
+                plain = orjson.dumps({**shape, "item_id": item_id, "delta": len(delta)}).decode()
+        case openai.SessionCreated() | openai.SessionUpdated():
+            plain = _CLIENT_SECRET.sub(r"\g<1>null", plain)
+        case _:
+            pass
+    # A log has one line per event; in JSON that was read, a line break is between tokens.
+    return orjson.Fragment(plain.replace("\n", " ").replace("\r", " "))
+
+
+def to_model(text: str, audio: AppendAudio | None, *, with_audio: bool) -> Content:
+    """An event to the model as a log has it: its own JSON, and in short if it is audio."""
+    if audio is None:
+        return orjson.Fragment(text)
+    return ["append", audio.payload if with_audio else base64_bytes(audio.payload)]
+
+
+def stalled(began_s: float, now_s: float) -> list[object]:
+    """A message that its peer did not take, until it had no more time or nobody wanted to wait."""
+    return ["stalled", round((now_s - began_s) * 1000, 3)]
+
+
+def base64_bytes(payload: str) -> int:
+    """How many bytes padded base64 stands for."""
+    return len(payload) * 3 // 4 - payload[-2:].count("=")
