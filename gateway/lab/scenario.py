@@ -5,18 +5,13 @@ No sockets and no clock; the only thing read is the YAML file that was asked for
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args
 
 import attrs
-import cattrs
-import yaml
-from cattrs.gen import make_dict_structure_fn
 
 from actors.exits import Exit
+from gateway.lab.strict_yaml import YamlFileError, hint, read
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 
@@ -27,17 +22,8 @@ Ending = str
 """The name of an `Exit` class."""
 
 
-@attrs.frozen
-class ScenarioError(Exception):
+class ScenarioError(YamlFileError):
     """A scenario cannot be used. Says which file, which key, and what would have been valid."""
-
-    source: str
-    where: str
-    """Path of keys, such as `model.answers[1].items[0]`; empty for the file as a whole."""
-    what: str
-
-    def __str__(self) -> str:
-        return ": ".join(part for part in (self.source, self.where, self.what) if part)
 
 
 @attrs.frozen
@@ -198,7 +184,7 @@ class Expectation:
     def __attrs_post_init__(self) -> None:
         names = [exit_class.__name__ for exit_class in get_args(Exit)]
         if self.ending is not None and self.ending not in names:
-            raise ValueError(f"no call ends in `{self.ending}`{_hint(self.ending, names)}")
+            raise ValueError(f"no call ends in `{self.ending}`{hint(self.ending, names)}")
 
 
 @attrs.frozen
@@ -239,7 +225,7 @@ def load(name_or_path: str | Path) -> Scenario:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        problem = f"no such scenario{_hint(str(name_or_path), names())}"
+        problem = f"no such scenario{hint(str(name_or_path), names())}"
         if path.exists():
             problem = f"cannot be read: {error}"
         raise ScenarioError(str(name_or_path), "", problem) from error
@@ -253,119 +239,10 @@ def parse(text: str, *, source: str = "scenario") -> Scenario:
         ScenarioError: It is not YAML, or not a scenario.
 
     """
-    try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ScenarioError(source, "", f"not YAML: {error}") from error
-    try:
-        return _converter.structure(raw, Scenario)
-    except (cattrs.BaseValidationError, ValueError, TypeError, KeyError) as error:
-        where, what = _first_problem(error, "")
-        raise ScenarioError(source, where, what) from error
+    return read(
+        text, Scenario, source, error=ScenarioError, shorthands={FaultPoint: _connect_point}
+    )
 
 
-def _hint(wrong: str, valid: list[str]) -> str:
-    near = get_close_matches(wrong, valid, n=1, cutoff=0.5)
-    return f", did you mean `{near[0]}`?" if near else f"; there is: {', '.join(valid)}"
-
-
-def _first_problem(error: BaseException, where: str) -> tuple[str, str]:
-    """Follow the first leaf of what cattrs found wrong. Returns its key path and a sentence."""
-    match error:
-        case cattrs.ForbiddenExtraKeysError(cl=shape, extra_fields=extra):
-            key = min(extra, key=str)
-            valid = [field.name for field in attrs.fields(shape)]
-            return _join(where, str(key)), f"no such key{_hint(str(key), valid)}"
-        case cattrs.BaseValidationError():
-            # A key that is not known explains a key that is missing, so it comes first.
-            problems = sorted(
-                error.exceptions, key=lambda e: not isinstance(e, cattrs.ForbiddenExtraKeysError)
-            )
-            return _first_problem(problems[0], where + "".join(_steps(problems[0], where)))
-        case KeyError():
-            return where, "is missing"
-        case _:
-            return where, str(error)
-
-
-def _steps(error: BaseException, where: str) -> Iterator[str]:
-    for note in getattr(error, "__notes__", ()):
-        if isinstance(note, cattrs.AttributeValidationNote):
-            yield f".{note.name}" if where else note.name
-        elif isinstance(note, cattrs.IterableValidationNote):
-            yield f"[{note.index}]"
-
-
-def _join(where: str, key: str) -> str:
-    return f"{where}.{key}" if where else key
-
-
-_KINDS: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def _exactly(kind: type) -> Any:  # noqa: ANN401 (the hook's type is the kind it is made for)
-    def check(value: object, _: object) -> object:
-        number = kind is float and isinstance(value, int) and not isinstance(value, bool)
-        if type(value) is not kind and not number:
-            quoted = "; put it in quotes" if kind is str and value is not None else ""
-            raise ValueError(f"must be {_KINDS[kind]}, not {value!r}{quoted}")
-        return kind(value)
-
-    return check
-
-
-def _keys_of(kind: type, converter: cattrs.Converter) -> Any:  # noqa: ANN401
-    inner: Any = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
-
-    def structure(value: Any, as_kind: Any) -> Any:  # noqa: ANN401
-        if kind is FaultPoint and value == "connect":
-            return FaultPoint(connect=True)
-        if not isinstance(value, dict):
-            raise ValueError(f"must have keys: {', '.join(attrs.fields_dict(kind))}")  # noqa: TRY004
-        return inner(value, as_kind)
-
-    return structure
-
-
-def _list_of(kind: Any, converter: cattrs.Converter) -> Any:  # noqa: ANN401
-    items: Any = types.GenericAlias(list, kind.__args__[:1])
-    inner = converter.get_structure_hook(items, cache_result=False)
-
-    def structure(value: Any, _: Any) -> Any:  # noqa: ANN401
-        if not isinstance(value, list):
-            raise ValueError("must be a list")  # noqa: TRY004
-        return tuple(inner(value, items))
-
-    return structure
-
-
-def _is_list(kind: object) -> bool:
-    origin: object = get_origin(kind)
-    return origin is tuple
-
-
-def _is_choice(kind: object) -> bool:
-    origin: object = get_origin(kind)
-    return origin is Literal
-
-
-def _one_of(value: object, kind: Any) -> object:  # noqa: ANN401
-    valid = list(get_args(kind))
-    if value not in valid:
-        raise ValueError(f"`{value}` is not possible{_hint(str(value), valid)}")
-    return value
-
-
-def _make_converter() -> cattrs.Converter:
-    """All refusals are ours: what cattrs would coerce (5 to "5") is a typo in a scenario."""
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for kind in _KINDS:
-        converter.register_structure_hook(kind, _exactly(kind))
-    hooks = converter.register_structure_hook_factory
-    hooks(attrs.has)(_keys_of)
-    hooks(_is_list)(_list_of)
-    converter.register_structure_hook_func(_is_choice, _one_of)
-    return converter
-
-
-_converter: Final = _make_converter()
+def _connect_point(written: object) -> FaultPoint | None:
+    return FaultPoint(connect=True) if written == "connect" else None
