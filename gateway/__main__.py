@@ -1,4 +1,4 @@
-"""The command line: `offhook serve`, `offhook rehearse`, `offhook model`."""
+"""The command line: `offhook serve`, `rehearse`, `model`, `simulate` and `replay`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from gateway import logs
 from gateway.app import create_app
 from gateway.calls import Calls
 from gateway.config import Config, ConfigError, TwilioSettings, load, split_bind
+from gateway.lab import replay_command, simulate_command
 from gateway.lab import scenario as scenarios
 from gateway.lab.model_server import ModelServer, serve_model
 from gateway.lab.scenario import ScenarioError
+from gateway.lab.strict_yaml import YamlFileError
 from gateway.rehearsal import REHEARSAL_KEY, Rehearsal
 from gateway.server import ServerLimits, serve
 
@@ -51,6 +53,13 @@ NO_KEY: Final = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command, and exit with its status."""
     arguments = _parser().parse_args(argv)
+    if "in_virtual_time" in arguments:  # Without sockets and signals, in a trio of its own.
+        logs.configure(sys.stderr, level=logging.CRITICAL)
+        try:
+            sys.exit(arguments.in_virtual_time(arguments))
+        except YamlFileError as error:
+            sys.stderr.write(f"offhook: {error}\n")
+            sys.exit(USAGE_ERROR)
     # While a rehearsal is shown on the same screen, only what went wrong.
     is_shown = sys.stderr.isatty() and arguments.rehearse is not None
     logs.configure(sys.stderr, level=logging.ERROR if is_shown else logging.INFO)
@@ -110,6 +119,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("scenario", nargs="?", default="front-desk", help="a name or a file")
     command.add_argument("--bind", default="127.0.0.1:8081", metavar="HOST:PORT")
     command.set_defaults(prepare=_prepare_model, once=False, rehearse=None)
+
+    command = commands.add_parser("simulate", help="whole calls under faults, in virtual time")
+    simulate_command.add_arguments(command)
+    command.set_defaults(in_virtual_time=simulate_command.run)
+
+    command = commands.add_parser("replay", help="today's code against a recorded call")
+    replay_command.add_arguments(command)
+    command.set_defaults(in_virtual_time=replay_command.main)
     return parser
 
 

@@ -1,0 +1,153 @@
+"""What a call reaches for beside its two legs, in memory, with the faults of a plan.
+
+No threads and no files, so that it lives in virtual time.
+"""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from actors.policy.record import CallRecord
+from actors.toolbox import Toolbox, ToolSchema
+from gateway.client_socket import CannotOpen
+from gateway.lab.fault_plan import Fault, Place, Striker
+from gateway.lab.fault_values import ERRORS, REFUSALS, RESULTS
+from gateway.phone_call import Toolset
+
+
+@attrs.define(eq=False)
+class FaultyTools:
+    """The tools of one call."""
+
+    tools: Toolset
+    striker: Striker
+    call: int
+    runs: list[str] = attrs.field(factory=list[str], init=False)
+    """The name of every tool that was run, once for each time."""
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """What the model is told."""
+        return self.tools.schemas()
+
+    async def run(self, name: str, arguments: str) -> str:
+        """See the `Tools` port."""
+        self.runs.append(name)
+        odd: str | None = None
+        for fault in self.striker.strikes("tool", self.call, name):
+            match fault.do:
+                case "delay":
+                    await trio.sleep(fault.ms / 1000)
+                case "hang":
+                    await trio.sleep_forever()
+                case "raise":
+                    raise _error(fault)
+                case _:
+                    odd = fault.detail
+        if odd is not None:
+            return await _odd_result(odd)
+        return await self.tools.run(name, arguments)
+
+
+async def _odd_result(which: str) -> str:
+    """What becomes of the result of a function that does not return what it should."""
+    box = Toolbox()
+
+    @box.add
+    async def odd() -> object:
+        await trio.lowlevel.checkpoint()
+        return RESULTS[which]()
+
+    return await box.run("odd", "{}")
+
+
+@attrs.define(eq=False)
+class FaultyStore:
+    """The store of a whole gateway."""
+
+    striker: Striker
+    numbers: dict[str, int]
+    """Number of a call, by its CallSid."""
+    records: dict[str, list[CallRecord]] = attrs.field(factory=dict, init=False)
+    """Every record that was written, by CallSid."""
+
+    def has(self, call_sid: str) -> bool:
+        """Whether there is a record of this call."""
+        return call_sid in self.records
+
+    async def finish(self, record: CallRecord) -> None:
+        """See the `CallStore` port."""
+        await _befall(self.striker, "store", self.numbers[record.call_sid])
+        self.records.setdefault(record.call_sid, []).append(record)
+        await trio.lowlevel.checkpoint()
+
+
+@attrs.define(eq=False)
+class FaultyRecorder:
+    """The recorder of one call, which only counts."""
+
+    striker: Striker
+    call: int
+    caller_bytes: int = attrs.field(default=0, init=False)
+    agent_bytes: int = attrs.field(default=0, init=False)
+    closed: bool = attrs.field(default=False, init=False)
+
+    async def caller(self, at_ms: int, ulaw: bytes) -> None:
+        """See the `Recorder` port."""
+        del at_ms
+        await self._write()
+        self.caller_bytes += len(ulaw)
+
+    async def agent(self, at_ms: int, ulaw: bytes) -> None:
+        """See the `Recorder` port."""
+        del at_ms
+        await self._write()
+        self.agent_bytes += len(ulaw)
+
+    async def cut(self, at_ms: int) -> None:
+        """See the `Recorder` port."""
+        del at_ms
+        await self._write()
+
+    async def aclose(self) -> None:
+        """See the `Recorder` port."""
+        self.closed = True
+        await trio.lowlevel.checkpoint()
+
+    async def _write(self) -> None:
+        if self.striker.concerns("recorder", self.call):
+            await _befall(self.striker, "recorder", self.call)
+
+
+async def before_connecting(striker: Striker, call: int) -> None:
+    """Let happen what happens to one attempt to connect to the model.
+
+    Raises:
+        CannotOpen: It comes to nothing.
+
+    """
+    for fault in striker.strikes("model.open", call):
+        match fault.do:
+            case "delay":
+                await trio.sleep(fault.ms / 1000)
+            case "hang":
+                await trio.sleep_forever()
+            case _ if fault.detail in REFUSALS:
+                raise CannotOpen(*REFUSALS[fault.detail])
+            case _:
+                raise _error(fault)
+
+
+async def _befall(striker: Striker, place: Place, call: int) -> None:
+    for fault in striker.strikes(place, call):
+        match fault.do:
+            case "delay":
+                await trio.sleep(fault.ms / 1000)
+            case "hang":
+                await trio.sleep_forever()
+            case _:
+                raise _error(fault)
+
+
+def _error(fault: Fault) -> BaseException:
+    return ERRORS[fault.detail]()

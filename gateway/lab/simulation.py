@@ -1,0 +1,164 @@
+"""One simulation: a gateway, its callers, its model and everything that goes wrong, from a seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from random import Random
+from typing import Final
+
+import attrs
+
+from actors.messages import ULAW_BYTES_PER_MS
+from actors.toolbox import Toolbox
+from gateway.config import AgentSettings
+from gateway.lab.determinism import run_seeded
+from gateway.lab.evidence import CallSeen, NodeReport
+from gateway.lab.fault_catalogue import draw_faults
+from gateway.lab.fault_plan import FaultPlan, Striker
+from gateway.lab.invariants import TaskCount, check
+from gateway.lab.node import run_node
+from gateway.lab.scenario import Scenario
+from gateway.lab.simulated_tools import simulated_tools
+from gateway.lab.virtual_time import VirtualClock
+from gateway.lab.workload import SimulatedCall, draw_calls
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What is wanted of a simulation beyond its seed."""
+
+    only: tuple[str, ...] | None = None
+    """Ids of the faults to draw from; `None`: all there are; empty: nothing goes wrong."""
+    plan: FaultPlan | None = None
+    """Faults to use instead of those that the seed draws."""
+    scenario: Scenario | None = None
+    """What is said on every call, instead of what the seed draws."""
+
+
+NO_WISH: Final = Wish()
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """What a seed stands for."""
+
+    seed: int
+    calls: tuple[SimulatedCall, ...]
+    plan: FaultPlan
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What came of one simulation. Small, so that it can travel between processes."""
+
+    seed: int
+    calls: int
+    call_s: float
+    """Virtual time of calls: the caller's audio that reached the gateway, silence included."""
+    violations: tuple[str, ...]
+    """In words, each beginning with the invariant that did not hold. Empty: all did."""
+    struck: Counter[str]
+    """Faults that took effect, by id."""
+    calls_struck: Counter[str]
+    """Calls in which a fault took effect, by its id."""
+    endings: Counter[str]
+    """How calls ended: names of exits."""
+    trace_hash: str
+    """SHA-256 over every frame, with its time, and every event of the log."""
+    repeated: int = 0
+    """1: it was run a second time, to see whether the same happens."""
+
+
+@attrs.frozen
+class Played:
+    """A simulation that was run, with everything that was seen of it."""
+
+    outcome: Outcome
+    report: NodeReport
+    striker: Striker
+
+
+def compose(
+    seed: int,
+    wish: Wish = NO_WISH,
+    *,
+    toolbox: Toolbox | None = None,
+) -> Setting:
+    """Draw what a seed stands for."""
+    tools = simulated_tools() if toolbox is None else toolbox
+    calls = draw_calls(Random(f"{seed}/calls"), tools.schemas(), wish.scenario)
+    if wish.plan is not None:
+        return Setting(seed=seed, calls=calls, plan=wish.plan)
+    calls, plan = draw_faults(Random(f"{seed}/faults"), calls, wish.only)
+    return Setting(seed=seed, calls=calls, plan=plan)
+
+
+def simulate(
+    seed: int,
+    wish: Wish = NO_WISH,
+    *,
+    toolbox: Toolbox | None = None,
+    agent: AgentSettings | None = None,
+) -> Outcome:
+    """Run one simulation and check everything that must hold.
+
+    Synchronous: it is a run of trio of its own, in virtual time. Does not raise because of what
+    happens in it.
+
+    Args:
+        seed: Stands for the calls, the faults, and every choice of scheduler, model and network.
+        wish: See `Wish`.
+        toolbox: The agent's functions. They must use neither threads nor sockets: see
+            `gateway.lab.virtual_time`. `simulated_tools` when `None`.
+        agent: The agent; the configuration's default when `None`.
+
+    """
+    setting = compose(seed, wish, toolbox=toolbox)
+    return play(setting, toolbox=toolbox, agent=agent).outcome
+
+
+def play(
+    setting: Setting,
+    *,
+    toolbox: Toolbox | None = None,
+    agent: AgentSettings | None = None,
+) -> Played:
+    """Run what was composed. See `simulate`; returns what is behind the outcome as well."""
+    clock, tasks, trace = VirtualClock(), TaskCount(), hashlib.sha256()
+    striker = Striker(setting.plan, clock.current_time)
+    report = run_seeded(
+        lambda: run_node(
+            setting.calls,
+            striker,
+            seed=setting.seed,
+            toolbox=simulated_tools() if toolbox is None else toolbox,
+            agent=agent,
+            clock=clock,
+            trace=lambda line: trace.update(line.encode("utf-8", "surrogatepass") + b"\n"),
+        ),
+        seed=setting.seed,
+        clock=clock,
+        instruments=[tasks],
+    )
+    outcome = Outcome(
+        seed=setting.seed,
+        calls=len(setting.calls),
+        call_s=sum(_spoken_s(seen) for seen in report.calls),
+        violations=tuple(check(report, striker, tasks)),
+        struck=striker.struck,
+        calls_struck=Counter(
+            fault_id
+            for fault_id, _ in {(strike.fault.id, strike.fault.call) for strike in striker.log}
+        ),
+        endings=Counter(
+            type(record.ending).__name__ for seen in report.calls for record in seen.records
+        ),
+        trace_hash=trace.hexdigest(),
+    )
+    return Played(outcome, report, striker)
+
+
+def _spoken_s(seen: CallSeen) -> float:
+    """How long the caller was heard: what counts is audio, and not time in which all slept."""
+    return sum(stream.caller_bytes for stream in seen.streams) / (1000 * ULAW_BYTES_PER_MS)
