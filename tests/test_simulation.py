@@ -82,14 +82,12 @@ def test_seeds_differ() -> None:
 
 
 def test_a_plan_can_be_written_down_and_played_again() -> None:
-    drawn = next(
-        setting for seed in range(1, 50) if len((setting := compose(seed)).plan.faults) > 2
-    )
-    text = fault_plan.dump(drawn.plan)
+    for seed in range(1, 6):
+        drawn = compose(seed)
+        again = compose(seed, Wish(plan=fault_plan.parse(fault_plan.dump(drawn.plan))))
 
-    again = compose(drawn.seed, Wish(plan=fault_plan.parse(text)))
-    assert again.plan == drawn.plan
-    assert "every invariant held" in tell(again, play(again))
+        assert again == drawn
+        assert play(again).outcome.trace_hash == play(drawn).outcome.trace_hash
 
 
 def test_without_faults_nothing_strikes_and_phones_have_nothing_to_complain_of() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
 from itertools import islice
@@ -54,7 +55,7 @@ class Tally:
 
 def simulate_seeds(
     seeds: Iterable[int], wish: Wish, *, jobs: int | None = None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Simulate every seed. Yields outcomes as they come, which is in no order.
 
     Args:
@@ -71,7 +72,7 @@ def simulate_seeds(
         return
     batches = _batched(seeds, SEEDS_AT_ONCE)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_stopping_to_us) as pool:
         running = {pool.submit(work, batch) for batch in islice(batches, 2 * jobs)}
         try:
             while running:
@@ -81,6 +82,11 @@ def simulate_seeds(
                     yield from future.result()
         finally:
             _forget(running)
+
+
+def _leave_stopping_to_us() -> None:
+    """Ctrl-C goes to every process of a terminal; one of them is enough to end all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _forget(running: Iterable[Future[list[Outcome]]]) -> None:

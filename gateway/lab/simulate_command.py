@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time  # noqa: TID251 - how long somebody waits who looks on.
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ from gateway.lab.story import tell
 
 SEEDS_BY_DEFAULT: Final = range(1, 201)
 FAILURES_SHOWN: Final = 10
+TOLD_EVERY_S: Final = 60.0
+"""Progress, where nobody watches a bar: in a log."""
 LEAST_HITS: Final = 20
 """With `--bar`: in how many calls each fault must have taken effect."""
 USAGE: Final = "a first and a last seed, such as 1:1000"
@@ -97,16 +100,27 @@ def _count_many(arguments: argparse.Namespace, wish: Wish, console: Console) -> 
     seeds: range = arguments.seeds or SEEDS_BY_DEFAULT
     began_s = time.monotonic()
     outcomes = simulate_seeds(seeds, wish, jobs=arguments.jobs)
-    tally = _count(outcomes, len(seeds), console if not arguments.json else None)
+    # Its processes would outlive a process that is ended without ado.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    tally = Tally()
+    is_stopped = False
+    try:
+        _count(outcomes, tally, len(seeds), console if not arguments.json else None)
+    except KeyboardInterrupt:
+        is_stopped = True  # What was counted until then is worth telling.
+        outcomes.close()
     wall_s = time.monotonic() - began_s
     rare = _rare(tally) if arguments.bar else {}
-    passed = not tally.failed and not rare
+    passed = not tally.failed and not rare and not is_stopped
+    if is_stopped:
+        sys.stderr.write(f"offhook: stopped after {tally.simulations} of {len(seeds)} seeds\n")
     _report(tally, wall_s, rare, Console(stderr=True) if arguments.json else console)
     if arguments.json:
         summary = {
             "measured": _in_a_sentence(tally, wall_s),
             "passed": passed,
             "seeds": f"{seeds[0]}:{seeds[-1]}",
+            "stopped": is_stopped,
             "calls": tally.calls,
             "call_s": round(tally.call_s),
             "wall_s": round(wall_s, 1),
@@ -149,8 +163,7 @@ def _soak(hours: float, lines: int, *, json: bool) -> int:
     return 0 if passed else 1
 
 
-def _count(outcomes: Iterable[Outcome], total: int, console: Console | None) -> Tally:
-    tally = Tally()
+def _count(outcomes: Iterable[Outcome], tally: Tally, total: int, console: Console | None) -> None:
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -160,13 +173,16 @@ def _count(outcomes: Iterable[Outcome], total: int, console: Console | None) -> 
     shown = console or Console(stderr=True)
     with Progress(*columns, console=shown, disable=not shown.is_terminal) as progress:
         task = progress.add_task("", total=total, so_far="")
+        told_s = time.monotonic()
         for outcome in outcomes:
             tally.add(outcome)
             so_far = f"{tally.calls} calls, {tally.call_s / 3600:.1f} h, {len(tally.failed)} failed"
             progress.update(task, advance=1, so_far=so_far)
+            if not shown.is_terminal and time.monotonic() - told_s > TOLD_EVERY_S:
+                told_s = time.monotonic()
+                shown.print(f"{tally.simulations} of {total} simulations: {so_far}")
             if outcome.violations and len(tally.failed) <= FAILURES_SHOWN:
                 _complain(outcome, shown)
-    return tally
 
 
 def _complain(outcome: Outcome, console: Console) -> None:

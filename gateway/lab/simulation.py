@@ -31,7 +31,8 @@ class Wish:
     only: tuple[str, ...] | None = None
     """Ids of the faults to draw from; `None`: all there are; empty: nothing goes wrong."""
     plan: FaultPlan | None = None
-    """Faults to use instead of those that the seed draws."""
+    """Faults to use instead of those that the seed draws. Calls stay as the seed draws them, also
+    where a drawn fault is in what is said: without that, draw from nothing by `only=()`."""
     scenario: Scenario | None = None
     """What is said on every call, instead of what the seed draws."""
 
@@ -88,10 +89,9 @@ def compose(
     """Draw what a seed stands for."""
     tools = simulated_tools() if toolbox is None else toolbox
     calls = draw_calls(Random(f"{seed}/calls"), tools.schemas(), wish.scenario)
-    if wish.plan is not None:
-        return Setting(seed=seed, calls=calls, plan=wish.plan)
+    # Some faults are in what is said, so the calls are those of the drawn plan in any case.
     calls, plan = draw_faults(Random(f"{seed}/faults"), calls, wish.only)
-    return Setting(seed=seed, calls=calls, plan=plan)
+    return Setting(seed=seed, calls=calls, plan=wish.plan or plan)
 
 
 def simulate(

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from actors.messages import ULAW_BYTES_PER_MS
-from actors.toolbox import ToolSchema
+from actors.toolbox import Toolbox, ToolSchema
 from gateway.calls import Calls
 from gateway.lab.determinism import run_seeded
 from gateway.lab.evidence import NodeReport
@@ -60,7 +60,12 @@ class Soaked:
 
 
 def soak(
-    hours: float, lines: int, *, seed: int = 1, tell: Callable[[str], None] = lambda _: None
+    hours: float,
+    lines: int,
+    *,
+    seed: int = 1,
+    toolbox: Toolbox | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Soaked:
     """Keep so many lines busy for so long, and see that nothing piles up.
 
@@ -71,10 +76,11 @@ def soak(
         hours: Of virtual time.
         lines: Calls at the same time, at most.
         seed: Of everything that is drawn.
+        toolbox: The agent's functions; `simulated_tools` when `None`.
         tell: Given a line of progress every virtual hour.
 
     """
-    random, tools = Random(f"{seed}/soak"), simulated_tools()
+    random, tools = Random(f"{seed}/soak"), toolbox or simulated_tools()
     calls = draw_days(random, lines, hours * 3600, tools.schemas())
     clock, tasks = VirtualClock(), TaskCount()
     striker = Striker(FaultPlan(), clock.current_time)
