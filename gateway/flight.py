@@ -6,8 +6,11 @@ and appends them about once a second. A slow or full disk costs the log, never t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Final
@@ -33,6 +36,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 FILE_NAME: Final = "flight.jsonl.zst"
 EVERY_S: Final = 1.0
 """What a crash may cost. Sooner, and small frames compress badly."""
+LOOK_EVERY_S: Final = 0.25
+"""How often it is looked whether the process stood still, and was not only idle."""
+STOOD_STILL_S: Final = 0.15
+"""So late, and it did: a line has 50 frames a second, and 200 ms of audio in hand."""
 FLUSH_BYTES: Final = 64 * 1024
 """Or when so much is waiting: a burst of the model's."""
 WAITING_MAX_BYTES: Final = 4 * 2**20
@@ -44,6 +51,18 @@ FINISH_S: Final = 0.5
 """For the rest of a log, when its call is over. It is one write of some KiB as a rule."""
 
 
+def new_private_file(path: Path) -> FileIO:
+    """Make a file that nobody else on this machine may read.
+
+    Raises:
+        OSError: It cannot be made; or it is there, and then it is another call's.
+
+    """
+    make_private(path.parent)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return FileIO(os.open(path, flags, 0o600), "w")
+
+
 @attrs.define(eq=False)
 class FileFlight:
     """A `Flight` in a file. One per call, made when its session begins to connect.
@@ -53,6 +72,7 @@ class FileFlight:
 
     path: Path
     with_audio: bool = False
+    open_file: Callable[[Path], FileIO] = new_private_file
     waiting_max_bytes: int = WAITING_MAX_BYTES
     content_max_bytes: int = CONTENT_MAX_BYTES
     _began_s: float = attrs.field(factory=trio.current_time, init=False)
@@ -83,7 +103,9 @@ class FileFlight:
         if self._is_over or self._is_broken:
             return
         line = write_entry(self._now_ms(), place, content)
-        if self._waiting_bytes + len(line) > self.waiting_max_bytes:
+        # How a call ended always has room: it is one line, and without it nothing is complete.
+        has_room = self._waiting_bytes + len(line) <= self.waiting_max_bytes
+        if not has_room and place != "call":
             self._lost += 1
             return
         if self._lost:
@@ -107,8 +129,9 @@ class FileFlight:
     async def run(self) -> None:
         """See `Flight`."""
         while True:
-            with trio.move_on_after(EVERY_S):
-                await self._due.wait()
+            until_s = trio.current_time() + EVERY_S
+            while not self._due.is_set() and trio.current_time() < until_s:
+                await look_once(self, self._due)
             self._due = trio.Event()
             if self._has_begun and self._lines:
                 await self._in_thread()
@@ -132,7 +155,12 @@ class FileFlight:
         self._lines.append(line)
 
     async def _in_thread(self) -> None:
-        await trio.to_thread.run_sync(self._write, abandon_on_cancel=True, limiter=self._limiter)
+        try:
+            await trio.to_thread.run_sync(
+                self._write, abandon_on_cancel=True, limiter=self._limiter
+            )
+        except RuntimeError as error:  # This system has no thread left. No log is worth a call.
+            self._abandon(error)
 
     def _write(self) -> None:
         """Append what is waiting. Runs in a thread; never raises because of the disk.
@@ -145,11 +173,17 @@ class FileFlight:
                 self._append(self._take())
             if self._is_closed and self._file is not None:
                 self._file.close()
-        except OSError as error:
-            self._is_broken = True
-            self._lines.clear()
-            log.warning("flight.abandoned", error=f"{type(error).__name__}: {error.strerror}")
-            if self._file is not None:
+        except (OSError, MemoryError) as error:
+            self._abandon(error)
+
+    def _abandon(self, error: Exception) -> None:
+        self._is_broken = True
+        self._lines.clear()
+        # Without the path, which names the call twice.
+        words = error.strerror if isinstance(error, OSError) else error
+        log.warning("flight.abandoned", error=f"{type(error).__name__}: {words}")
+        if self._file is not None:
+            with suppress(OSError):
                 self._file.close()
 
     def _take(self) -> bytes:
@@ -162,8 +196,7 @@ class FileFlight:
     def _append(self, text: bytes) -> None:
         """Write one whole frame: it can be read whatever happens to the next."""
         if self._file is None:
-            make_private(self.path.parent)
-            self._file = FileIO(self.path, "w")
+            self._file = self.open_file(self.path)
         rest = memoryview(compress(text))
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -171,9 +204,13 @@ class FileFlight:
 
 @attrs.define(eq=False)
 class MemoryFlight:
-    """A `Flight` that keeps everything: virtual time has no place for threads."""
+    """A `Flight` that keeps everything: virtual time has no place for threads.
+
+    One that does not keep anything takes the same turns, so that the same happens beside it.
+    """
 
     with_audio: bool = False
+    keeps: bool = True
     lines: list[bytes] = attrs.field(factory=list[bytes], init=False)
     _began_s: float | None = attrs.field(default=None, init=False)
     _header: bytes = attrs.field(default=b"", init=False)
@@ -181,6 +218,8 @@ class MemoryFlight:
 
     def note(self, place: Place, content: Content) -> None:
         """See `Tap`."""
+        if not self.keeps:
+            return
         now_s = trio.current_time()
         self._began_s = now_s if self._began_s is None else self._began_s
         if not self._is_closed:
@@ -191,13 +230,19 @@ class MemoryFlight:
         self._header = header
 
     async def run(self) -> None:
-        """See `Flight`. There is nothing to do."""
-        await trio.lowlevel.checkpoint()
+        """See `Flight`. There is nothing to put away."""
+        while True:
+            await look_once(self, trio.Event())
 
     async def aclose(self) -> None:
         """See `Flight`."""
         self._is_closed = True
         await trio.lowlevel.checkpoint()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its call has."""
+        return bool(self._header)
 
     def text(self) -> bytes:
         """What a file would hold, before compression."""
@@ -206,6 +251,16 @@ class MemoryFlight:
     def read(self) -> FlightLog:
         """The log, once the call has begun."""
         return parse(self.text())
+
+
+async def look_once(tap: Tap, due: trio.Event) -> None:
+    """Wait a little, or until `due`, and tell `tap` if that took much longer: nothing else ran."""
+    look_s = trio.current_time() + LOOK_EVERY_S
+    with trio.move_on_at(look_s):
+        await due.wait()
+    late_s = trio.current_time() - look_s
+    if late_s >= STOOD_STILL_S:
+        tap.note("flight", ["stood still", round(late_s * 1000)])
 
 
 @attrs.define(eq=False)

@@ -8,6 +8,7 @@ written before a crash can be read. The first line says what the call was about;
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from typing import Any, Final
 
 import attrs
@@ -24,8 +25,8 @@ from gateway.tap import Content
 
 FORMAT: Final = 1
 """Raised when an older reader would misread a log."""
-LARGEST_BYTES: Final = 256 * 2**20
-"""Uncompressed. Four times what a recorder writes; more is a bomb."""
+LARGEST_BYTES: Final = 128 * 2**20
+"""Uncompressed. Twice what a recorder writes; more is a bomb."""
 _BITE: Final = 1024
 """Compressed bytes at a time, so that a bomb is noticed while it is small: 32 MiB at the worst."""
 
@@ -104,9 +105,19 @@ class FlightLog:
         return lost
 
     @property
+    def stood_still(self) -> tuple[Entry, ...]:
+        """Where the gateway's whole process stood still, as far as somebody noticed."""
+        return tuple(entry for entry in self.entries if _is_about(entry, "flight", "stood still"))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its end is missing because there was too much of it."""
+        return bool(self.entries) and _is_about(self.entries[-1], "flight", "full")
+
+    @property
     def is_whole(self) -> bool:
         """Whether the end of the call is in it."""
-        return bool(self.entries) and _is_end(self.entries[-1])
+        return bool(self.entries) and _is_about(self.entries[-1], "call", "ended")
 
 
 def header_of(
@@ -114,10 +125,11 @@ def header_of(
 ) -> Header:
     """The header of a call that is about to begin."""
     return Header(
-        offhook=_version(),
+        offhook=own_version(),
         began_at=plan.facts.started_at,
         with_audio=with_audio,
-        facts=plan.facts,
+        # Whose numbers they were is in the call's record, and decides nothing.
+        facts=attrs.evolve(plan.facts, from_number="", to_number=""),
         greeting=plan.greeting,
         silence_ms=plan.silence_ms,
         padding_ms=plan.padding_ms,
@@ -129,7 +141,8 @@ def header_of(
     )
 
 
-def _version() -> str:
+def own_version() -> str:
+    """Version of the offhook that runs."""
     try:
         return version("offhook")
     except PackageNotFoundError:  # Run from a checkout that was never installed.
@@ -169,7 +182,7 @@ def read_log(data: bytes) -> FlightLog:
 
 def parse(text: bytes) -> FlightLog:
     """Read the lines of a log. See `read_log`."""
-    first, *lines = text.split(b"\n")
+    first, _, rest = text.partition(b"\n")
     try:
         raw = orjson.loads(first)
         number = raw["flight"]
@@ -184,8 +197,9 @@ def parse(text: bytes) -> FlightLog:
     except cattrs.BaseValidationError as error:
         problems = "; ".join(cattrs.transform_error(error))
         raise NotAFlightLog(f"has a header that makes no sense: {problems}") from None
-    # The last line is empty, or was cut off.
-    return FlightLog(header, tuple(map(_entry, lines[:-1])))
+    # The last line is empty, or was cut off. One at a time: there may be very many bad ones.
+    whole = BytesIO(rest[: rest.rfind(b"\n") + 1])
+    return FlightLog(header, tuple(map(_entry, whole)))
 
 
 def _entry(line: bytes) -> Entry:
@@ -200,6 +214,10 @@ def _entry(line: bytes) -> Entry:
 
 def _decompress(data: bytes) -> bytes:
     """The content of every whole frame from the beginning on."""
+    if not data:
+        raise NotAFlightLog("is empty: whoever wrote it stopped before it came to the call")
+    if not data.startswith(zstandard.FRAME_HEADER):
+        raise NotAFlightLog("is not a flight log: it is not compressed with zstd")
     frames: list[bytes] = []
     size, begin = 0, 0
     while begin < len(data):
@@ -220,10 +238,10 @@ def _decompress(data: bytes) -> bytes:
             break
         frames += parts
     if not frames:
-        raise NotAFlightLog("is not a flight log: it does not begin with a whole zstd frame")
+        raise NotAFlightLog("breaks off, or is damaged, in its first second: nothing can be read")
     return b"".join(frames)
 
 
-def _is_end(entry: Entry) -> bool:
+def _is_about(entry: Entry, place: str, word: str) -> bool:
     content = entry.content
-    return entry.place == "call" and isinstance(content, list) and content[:1] == ["ended"]
+    return entry.place == place and isinstance(content, list) and content[:1] == [word]

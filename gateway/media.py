@@ -19,7 +19,7 @@ import trio
 from actors.errors import PeerGone, ProtocolError
 from actors.messages import CallerAudio, CarrierFact, CarrierOrder
 from actors.wire import twilio
-from gateway.tap import Content, Place, Tap, from_phone, malformed, stalled, to_phone
+from gateway.tap import Content, Place, Tap, Unsent, from_phone, malformed, to_phone
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -36,6 +36,8 @@ CLOSE_S: Final = 0.2
 """The closing handshake, as a courtesy: part of the 250 ms in which a call is gone."""
 LARGEST_BYTES: Final = 16 * 1024
 """One message. Twilio's are 400 bytes; 16 KiB is one second and a half of audio."""
+BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What sending raises when the peer is gone."""
 MALFORMED: Final = 10
 MALFORMED_S: Final = 10.0
 """So many malformed messages in so many seconds, and the peer is not Twilio."""
@@ -119,20 +121,14 @@ class TwilioCarrier:
         if self._gone is not None:
             raise self._gone
         text = twilio.encode(order, self.start.stream_sid)
-        began_s = trio.current_time()
-        is_waiting = True
-        try:
-            with trio.move_on_after(SEND_S) as patience:
+        unsent = Unsent(self._note, "phone.closed", trio.current_time)
+        with trio.move_on_after(SEND_S) as patience, unsent:
+            try:
                 await self._send({"type": "websocket.send", "text": text})
-                is_waiting = False
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            is_waiting = False
-            self._note("phone.closed", ["broken"])
-            self._gone = PeerGone("carrier", None, "the socket is broken")
-            raise self._gone from error
-        finally:
-            if is_waiting:
-                self._note("phone.closed", stalled(began_s, trio.current_time()))
+            except BROKEN as error:
+                self._note("phone.closed", ["broken"])
+                self._gone = PeerGone("carrier", None, "the socket is broken")
+                raise self._gone from error
         if patience.cancelled_caught:
             self._gone = PeerGone("carrier", None, f"took no order for {SEND_S:g} s")
             raise self._gone

@@ -19,7 +19,7 @@ from actors.messages import AppendAudio, OrderRefused, SessionFact, SessionLive,
 from actors.wire import openai as wire
 from gateway.client_socket import CannotOpen, over_websocket
 from gateway.config import OpenAISettings
-from gateway.tap import Content, Flight, Place, from_model, stalled, to_model
+from gateway.tap import Content, Flight, Place, Unsent, from_model, to_model
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -272,22 +272,15 @@ class RealtimeSession:
 
     async def _send(self, socket: Socket, text: str, audio: AppendAudio | None = None) -> None:
         """Send one event; `audio` if that is all there is in it."""
-        began_s = trio.current_time()
-        is_waiting = True
-        with trio.move_on_after(self.patience.send_s):
+        unsent = Unsent(self._note, "model.closed", trio.current_time)
+        with trio.move_on_after(self.patience.send_s), unsent:
             try:
                 await socket.send_message(text)
-                is_waiting = False
             except ConnectionClosed as closed:
-                is_waiting = False
                 raise self._why_closed(closed) from None
             except BROKEN:
-                is_waiting = False
                 self._note("model.closed", ["broken"])
                 raise self._failure or PeerGone("session", None, "the connection broke") from None
-            finally:
-                if is_waiting:
-                    self._note("model.closed", stalled(began_s, trio.current_time()))
             if self.flight is not None:
                 content = to_model(text, audio, with_audio=self.flight.with_audio)
                 self.flight.note("model.out", content)

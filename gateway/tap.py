@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
+import attrs
 import orjson
 
+from actors.errors import PeerGone, SessionRefused
 from actors.messages import (
     AppendAudio,
     CallerAudio,
@@ -135,7 +138,7 @@ def from_model(
     plain = text if isinstance(text, str) else text.decode("utf-8", "replace")
     match event:
         case None:
-            return plain[:UNREADABLE]
+            return _CLIENT_SECRET.sub(r"\g<1>null", plain[:UNREADABLE])
         case openai.AudioDelta(response_id, item_id, delta) if not with_audio:
             plain, found = _AUDIO.subn(rf"\g<1>{len(delta)}", plain)
             if found != 1:  # Base64 may be escaped in JSON, and a key may come twice.
@@ -156,9 +159,29 @@ def to_model(text: str, audio: AppendAudio | None, *, with_audio: bool) -> Conte
     return ["append", audio.payload if with_audio else base64_bytes(audio.payload)]
 
 
-def stalled(began_s: float, now_s: float) -> list[object]:
-    """A message that its peer did not take, until it had no more time or nobody wanted to wait."""
-    return ["stalled", round((now_s - began_s) * 1000, 3)]
+@attrs.define(eq=False)
+class Unsent:
+    """Around the sending of one message: notes that its peer did not take it, and why.
+
+    A peer that is gone is told of by whoever finds out.
+    """
+
+    _note: Callable[[Place, Content], None]
+    _place: Place
+    _now_s: Callable[[], float]
+    _began_s: float = attrs.field(default=0.0, init=False)
+
+    def __enter__(self) -> None:
+        self._began_s = self._now_s()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, PeerGone | SessionRefused):
+            return
+        if issubclass(kind, Exception):  # A bug. Not its words.
+            self._note(self._place, ["raised", kind.__name__])
+        else:  # It waited until it had no more time, or nobody wanted to wait.
+            waited_ms = (self._now_s() - self._began_s) * 1000
+            self._note(self._place, ["stalled", round(waited_ms, 3)])
 
 
 def base64_bytes(payload: str) -> int:

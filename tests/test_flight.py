@@ -12,6 +12,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import attrs
@@ -19,6 +20,7 @@ import orjson
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from actors.exits import Exit
 from actors.messages import AppendAudio, CallerAudio, Clear, KeyPressed, Mark, MarkEchoed, Play
@@ -275,6 +277,59 @@ async def test_what_was_noted_is_in_a_private_folder_before_the_call_is_over(
     assert log.is_whole
     assert len(entries(log)) == FLUSH_BYTES // 20
     assert path.parent.stat().st_mode & 0o077 == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_log_of_another_call_of_that_name_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "CA1" / FILE_NAME
+    first, second = FileFlight(path), FileFlight(path)
+    first.begin(HEADER)
+    await first.aclose()
+    second.begin(HEADER)
+    with capture_logs() as logs:
+        await second.aclose()
+
+    assert read_log(path.read_bytes()).header == parse(HEADER + b"\n").header
+    assert [entry["event"] for entry in logs] == ["flight.abandoned"]
+    assert "File exists" in logs[0]["error"]
+
+
+async def test_a_process_that_stood_still_is_noted_and_an_idle_one_is_not(
+    autojump_clock: MockClock,
+) -> None:
+    flight = MemoryFlight()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flight.run)
+        await trio.sleep(10.1)
+        assert flight.lines == []
+        autojump_clock.jump(2)
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    flight.begin(HEADER)
+    (entry,) = flight.read().stood_still
+
+    assert 1750 <= entry.content[1] <= 2000
+
+
+def test_a_header_says_nobodys_telephone_number() -> None:
+    assert b"+1555" not in HEADER
+
+
+def test_how_a_call_ended_always_has_room_and_what_had_none_is_counted_before_it() -> None:
+    async def main() -> FlightLog:
+        flight = FileFlight(Path("nowhere"), waiting_max_bytes=len(HEADER) + 100)
+        flight.begin(HEADER)
+        for _ in range(9):
+            flight.note("phone.in", ["stop"])
+        flight.note("call", ["ended", {"exit": "Killed"}])
+        await trio.lowlevel.checkpoint()
+        return parse(b"".join(line + b"\n" for line in flight._lines))
+
+    log = run_seeded(main, seed=0)
+
+    assert log.is_whole
+    assert log.lost == 9 - len(entries(log))
+    assert log.lost > 0
 
 
 async def test_a_log_that_is_full_says_so_and_takes_no_more(tmp_path: Path) -> None:
@@ -292,6 +347,11 @@ async def test_a_log_that_is_full_says_so_and_takes_no_more(tmp_path: Path) -> N
     assert not log.is_whole
 
 
+def as_it_is(path: Path) -> FileIO:
+    """Open a file that stands for a disk."""
+    return FileIO(path, "w")
+
+
 async def slow_disk(folder: Path) -> Path:
     """A file that can be opened, and written to, as soon as somebody reads it."""
     path = folder / "pipe"
@@ -306,7 +366,7 @@ async def read_pipe(path: Path) -> bytes:
 
 async def test_a_slow_disk_costs_entries_and_the_log_says_how_many(tmp_path: Path) -> None:
     path = await slow_disk(tmp_path)
-    flight = FileFlight(path, waiting_max_bytes=len(HEADER) + 1000)
+    flight = FileFlight(path, open_file=as_it_is, waiting_max_bytes=len(HEADER) + 1000)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(flight.run)
         flight.begin(HEADER)
@@ -327,7 +387,7 @@ async def test_a_slow_disk_costs_entries_and_the_log_says_how_many(tmp_path: Pat
 
 async def test_entries_without_room_are_counted_where_they_are_missing(tmp_path: Path) -> None:
     path = await slow_disk(tmp_path)
-    flight = FileFlight(path, waiting_max_bytes=len(HEADER) + 200)
+    flight = FileFlight(path, open_file=as_it_is, waiting_max_bytes=len(HEADER) + 200)
     flight.begin(HEADER)
     for _ in range(50):
         flight.note("phone.in", ["stop"])
@@ -352,7 +412,7 @@ async def test_entries_without_room_are_counted_where_they_are_missing(tmp_path:
 
 
 async def test_a_full_disk_is_one_warning_and_silence_from_then_on() -> None:
-    flight = FileFlight(FULL_DISK)
+    flight = FileFlight(FULL_DISK, open_file=as_it_is)
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flight.run)
@@ -389,7 +449,7 @@ async def test_a_call_ends_in_time_whatever_the_disk_does_with_its_log(tmp_path:
     endings: dict[Path, Exit] = {}
 
     async def call(path: Path) -> None:
-        flight = FileFlight(path)
+        flight = FileFlight(path) if path == good else FileFlight(path, open_file=as_it_is)
         one = world(GOODBYE, flight=flight)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flight.run)

@@ -27,8 +27,11 @@ from gateway.flight import FILE_NAME, MemoryFlight
 from gateway.flight_log import FORMAT, Entry, FlightLog, NotAFlightLog, compress, write_header
 from gateway.lab import replay_command
 from gateway.lab.determinism import run_seeded
+from gateway.lab.fault_plan import Fault, FaultPlan, Place
 from gateway.lab.memory_line import MemorySocket
 from gateway.lab.replay import Replay, replay
+from gateway.lab.simulation import Wish, compose
+from gateway.lab.simulation import play as play_simulation
 from gateway.lab.world import Delays, World
 from gateway.realtime import Socket, Use
 from tests.test_main import offhook
@@ -347,6 +350,62 @@ def test_an_echo_that_was_read_before_its_mark_was_logged_waits_for_it() -> None
     same(replay(edited(log, sooner)))
 
 
+@pytest.mark.parametrize("seed", range(1, 31))
+def test_every_call_of_a_simulation_without_faults_is_decided_the_same_way_again(
+    seed: int,
+) -> None:
+    played = play_simulation(compose(seed, Wish(only=())), keeps_flights=True)
+    flights = dict(played.flights.begun())
+
+    assert set(flights) == {seen.call_sid for seen in played.report.calls}
+    for flight in flights.values():
+        same(replay(flight.read()))
+
+
+def test_to_keep_the_flights_of_a_simulation_changes_nothing_in_it() -> None:
+    for seed in range(1, 6):
+        kept, not_kept = (
+            play_simulation(compose(seed), keeps_flights=keeps) for keeps in (True, False)
+        )
+        assert kept.outcome == not_kept.outcome
+
+
+def test_a_process_that_stood_still_stands_still_again() -> None:
+    """Then as now, what was due meanwhile is due at once."""
+    jump = Fault(id="F57", place="node", do="jump", at_ms=4000, ms=1500, detail="stall")
+    wish = Wish(plan=FaultPlan((jump,)))
+    noticed = 0
+    for seed in range(1, 6):
+        played = play_simulation(compose(seed, wish), keeps_flights=True)
+        for _, flight in played.flights.begun():
+            log = flight.read()
+            noticed += len(log.stood_still)
+            same(replay(log))
+    assert noticed >= 3
+
+
+def test_marks_with_other_names_are_echoed_when_as_much_was_played() -> None:
+    """Names are today's own: what an older offhook called its marks tells nobody anything."""
+
+    def renamed(entry: Entry) -> Entry:
+        if entry.place in {"phone.in", "phone.out"} and word(entry) == "mark":
+            return attrs.evolve(entry, content=["mark", f"then-{entry.content[1]}"])
+        return entry
+
+    same(replay(edited(eventful(), renamed)))
+
+
+@pytest.mark.parametrize("place", ["phone.down", "model.up"])
+def test_a_socket_that_raised_what_no_socket_should_raises_it_again(place: Place) -> None:
+    bug = Fault(id="F55", place=place, do="raise", nth=12, detail="RuntimeError")
+    played = play_simulation(compose(4, Wish(plan=FaultPlan((bug,)))), keeps_flights=True)
+    logs = [flight.read() for _, flight in played.flights.begun()]
+
+    assert any(["raised", "RuntimeError"] in [e.content for e in log.entries] for log in logs)
+    for log in logs:
+        same(replay(log))
+
+
 # What differs.
 
 
@@ -396,6 +455,39 @@ def test_when_something_was_decided_may_differ_by_the_tolerance(later_ms: int, f
     differences = replay(edited(log, later)).differences
     assert bool(differences) == bool(found)
     assert all("response.create" in (one.then or "") for one in differences)
+    assert all(one.is_late for one in differences)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 8, 13, 40, 100, 300, 700])
+def test_a_call_that_was_cancelled_at_any_step_is_replayed_to_there(step: int) -> None:
+    """It leaves nothing behind, its flight log is whole, and tells it all again."""
+    one, flight = world(EVENTFUL, toolbox=toolbox()), MemoryFlight()
+    one.flight = one.session.flight = flight
+
+    async def cancel() -> None:
+        while not one.began:
+            await trio.lowlevel.checkpoint()
+            await trio.sleep(0.001)
+        for _ in range(step):
+            await trio.sleep(0.001)
+            await trio.lowlevel.checkpoint()
+        cancelled_s.append(trio.current_time())
+        one.call_scope.cancel()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel)
+            await play(one)
+
+    cancelled_s: list[float] = []
+    run_seeded(main, seed=step)
+    log = flight.read()
+
+    assert one.ended_s is not None
+    assert one.ended_s - cancelled_s[0] <= 0.25
+    assert one.open_sockets == 0
+    assert log.is_whole
+    same(replay(log))
 
 
 @pytest.mark.parametrize("gone", ["clear", "conversation.item.truncate", "response.create", "mark"])
@@ -470,7 +562,7 @@ def test_no_difference_is_said_in_one_sentence(tmp_path: Path) -> None:
     status, out, complaints = command(tmp_path)  # Its folder will do.
 
     assert status == 0, out
-    assert "0 differences in 9 decisions." in out
+    assert "0 differences in 9 decisions: this offhook" in out
     assert complaints == ""
 
 
@@ -492,15 +584,15 @@ def test_what_is_no_flight_log_is_refused_with_the_reason(tmp_path: Path) -> Non
     newer = compress(write_header(attrs.evolve(log.header, flight=FORMAT + 1)) + b"\n")
     unfinished = compress(write_header(log.header) + b"\n")
     refused = {
-        b"": "does not begin with a whole zstd frame",
-        b"RIFF....WAVE": "does not begin with a whole zstd frame",
-        path.read_bytes()[:40]: "does not begin with a whole zstd frame",
+        b"": "is empty",
+        b"RIFF....WAVE": "is not a flight log: it is not compressed with zstd",
+        path.read_bytes()[:40]: "breaks off, or is damaged, in its first second",
         compress(b'{"a": 1}\n'): "its first line is no header",
         compress(b'{"flight": 1}\n'): "has a header that makes no sense",
         newer: "was written by a newer offhook (format 2; this one reads 1): upgrade",
         unfinished: "ends before its call began",
         compress(write_header(log.header) + b"\n[1,2]\n"): "has a line that makes no sense",
-        compress(b"\0" * (257 << 20)): "holds more than 256 MiB",
+        compress(b"\0" * (129 << 20)): "holds more than 128 MiB",
     }
     for content, reason in refused.items():
         path.write_bytes(content)
@@ -508,6 +600,9 @@ def test_what_is_no_flight_log_is_refused_with_the_reason(tmp_path: Path) -> Non
         assert (status, out) == (2, "")
         assert reason in complaints
 
+    status, _, complaints = command(tmp_path.parent)
+    assert status == 2
+    assert "give a call's own folder" in complaints
     status, _, complaints = command(tmp_path / "nowhere")
     assert status == 2
     assert "cannot be read: No such file" in complaints

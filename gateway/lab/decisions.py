@@ -28,6 +28,9 @@ model's pace."""
 MARK_APART_MS: Final = 250.0
 """Where one log has a mark, the other has one this near: they are 200 ms apart by design, and move
 with the portions."""
+EDGE_MS: Final = 30.0
+SENT_APART_MS: Final = 50.0
+"""How far sums of audio played may be apart, beside what was sent within `EDGE_MS` of the end."""
 SPEECH_APART_MS: Final = 100.0
 """How far sums of the caller's audio may be apart: frames under way when it ended."""
 RUN: Final = "run"
@@ -76,6 +79,8 @@ class Difference:
     leg: Leg
     then: str | None
     now: str | None
+    is_late: bool = False
+    """It is the same decision in all but its time."""
 
 
 @attrs.frozen
@@ -100,13 +105,22 @@ class _Reader:
     silent_from_ms: float = -PAUSE_MS
     """When all that was sent will have been played."""
     speech_ms: float = 0.0
+    edge_ms: float = 0.0
+    """Played so near to the end of what counts that it may count in one log only."""
 
     def read(self, entry: Entry, until_ms: float) -> None:
         at_ms, content = entry.at_ms, entry.content
         match entry.place, content:
+            case "phone.out", ["play", audio] if abs(at_ms - until_ms) <= EDGE_MS:
+                self.edge_ms += _length_ms(audio)
+            case "phone.out", ["clear"] if abs(at_ms - until_ms) <= EDGE_MS:
+                self.edge_ms += self.played_ms
+            case _:
+                pass
+        match entry.place, content:
             case "phone.out", ["play", audio] if at_ms <= until_ms:
                 self._play(at_ms, _length_ms(audio))
-            case "phone.out", ["mark", _]:
+            case "phone.out", ["mark", _] if at_ms <= until_ms:
                 if self.played_ms > self.marked_ms:  # Without audio, it is to measure the network.
                     self.marked_ms = self.played_ms
                     self.marks[-1].append(self.played_ms)
@@ -123,6 +137,10 @@ class _Reader:
                 self._order(at_ms, kind, content)
             case "tool", ["begin", _, name, arguments]:
                 self._add(at_ms, "tools", f"{RUN} {name}", arguments)
+            case "call", ["ended", {"exit": "Crashed" as name, "error": str(error), **others}]:
+                # The words of an exception of then are not always known.
+                detail = {**others, "exit": name, "error": error.partition(":")[0]}
+                self._add(self.ended_ms, "call", f"end as {name}", detail)
             case "call", ["ended", {"exit": name}]:
                 self._add(self.ended_ms, "call", f"end as {name}", content[1])
             case _:
@@ -130,11 +148,13 @@ class _Reader:
 
     def decisions(self) -> Decisions:
         """All that was read, and what is only known in the end."""
-        self._add(self.ended_ms, "phone", SENT, amount_ms=self.played_ms)
+        sent = Decision(
+            self.ended_ms, "phone", SENT, None, self.played_ms, SENT_APART_MS + self.edge_ms
+        )
         passed_on = Decision(
             self.ended_ms, "model", PASSED_ON, None, self.speech_ms, SPEECH_APART_MS
         )
-        return Decisions((*self.taken, passed_on), tuple(map(tuple, self.marks)))
+        return Decisions((*self.taken, sent, passed_on), tuple(map(tuple, self.marks)))
 
     def _play(self, at_ms: float, lasts_ms: float) -> None:
         if at_ms - self.silent_from_ms >= PAUSE_MS:
@@ -267,6 +287,7 @@ def _compare(old: Decision, new: Decision, tolerance: Tolerance) -> Difference |
             words.append((f"{old.amount_ms:.0f} ms", f"{new.amount_ms:.0f} ms"))
     words += _paths(old.detail, new.detail)
     is_sum = old.what in {SENT, PASSED_ON}
+    is_late = not words
     if abs(old.at_ms - new.at_ms) > tolerance.at_ms and not is_sum:
         words.append((f"at {_clock(old.at_ms)}", f"at {_clock(new.at_ms)}"))
     if not words:
@@ -276,6 +297,7 @@ def _compare(old: Decision, new: Decision, tolerance: Tolerance) -> Difference |
         old.leg,
         f"{old.what} " + ", ".join(then for then, _ in words),
         f"{new.what} " + ", ".join(now for _, now in words),
+        is_late,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.flight import FILE_NAME
-from gateway.flight_log import LARGEST_BYTES, FlightLog, NotAFlightLog, read_log
+from gateway.flight_log import LARGEST_BYTES, FlightLog, NotAFlightLog, own_version, read_log
 from gateway.lab.decisions import Difference, Tolerance
 from gateway.lab.replay import Replay, replay
 
@@ -27,6 +28,12 @@ SHOWN: Final = 40
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     usual = Tolerance()
+    command.description = (
+        "Let the caller and the model of a recorded call say once more what they said, in virtual "
+        "time, to the code that is installed here; and compare what it decides with what was "
+        "decided then. The call's own settings are kept: its agent, tools, limits and patience. "
+        f"Exit status: {SAME} no difference, {DIFFERENT} some, {UNREADABLE} not a flight log."
+    )
     command.add_argument(
         "file", type=Path, metavar="FILE", help=f"calls/<CallSid>/{FILE_NAME}, or that folder"
     )
@@ -46,6 +53,11 @@ def run(arguments: argparse.Namespace, *, out: TextIO, complaints: TextIO) -> in
     """Run the command. Returns its exit status: see `SAME`, `DIFFERENT`, `UNREADABLE`."""
     path: Path = arguments.file
     if path.is_dir():
+        if not (path / FILE_NAME).exists():
+            complaints.write(
+                f"offhook: {path} has no {FILE_NAME} in it: give a call's own folder\n"
+            )
+            return UNREADABLE
         path /= FILE_NAME
     try:
         log = read_log(_read(path))
@@ -86,19 +98,21 @@ def _tell(console: Console, log: FlightLog, played: Replay) -> None:
         f"written by offhook {_printable(log.header.offhook)}",
         markup=False,
     )
-    if not log.is_whole:
-        console.print("The log breaks off before the end of the call; it is replayed until there.")
-    if log.lost:
-        console.print(
-            f"{log.lost} entries are missing: the disk was too slow. What differs may be theirs."
-        )
+    for warning in _warnings(log):
+        console.print(warning, style="yellow")
     count = len(played.differences)
     counted = f"{count} difference{'' if count == 1 else 's'} in {played.decided} decisions"
     if not played.differences:
-        console.print(f"{counted}.", style="bold green")
+        console.print(
+            f"{counted}: this offhook ({own_version()}) does what was done then.",
+            style="bold green",
+        )
         return
     first, *others = played.differences
-    console.print(f"{counted}. The first:", style="bold red")
+    console.print(f"{counted}.", style="bold red")
+    console.print(
+        f'"Then" is what the log says, "now" is this offhook ({own_version()}). The first:'
+    )
     console.print(Text(f"  {_printable(_sentence(first))}"))
     if others:
         console.print(
@@ -107,8 +121,30 @@ def _tell(console: Console, log: FlightLog, played: Replay) -> None:
         console.print(_table(played.differences))
     if len(played.differences) > SHOWN:
         console.print(f"... and {len(played.differences) - SHOWN} more.")
+    if all(one.is_late for one in played.differences):
+        console.print(
+            "These are the same decisions at other times. A busy machine is late; to forgive it: "
+            "--tolerance-ms 200"
+        )
     if played.went_on:
-        console.print("The call was not over where the log ends.")
+        console.print("Now the call was not over where the log says that it ended.")
+
+
+def _warnings(log: FlightLog) -> Iterator[str]:
+    """What makes a replay less certain, in words."""
+    if log.is_full:
+        yield "The log was full before the call was over; it is replayed until there."
+    elif not log.is_whole:
+        yield "The log breaks off before the end of the call; it is replayed until there."
+    if log.lost:
+        yield f"{log.lost} entries are missing: the disk was too slow. What differs may be theirs."
+    if log.stood_still:
+        first, *others = log.stood_still
+        more = f", and {len(others)} more times" if others else ""
+        yield (
+            f"The gateway's process stood still until {first.at_ms / 1000:.3f} s{more}: "
+            "no processor, or a paused machine. What was due meanwhile came late."
+        )
 
 
 def _sentence(difference: Difference) -> str:

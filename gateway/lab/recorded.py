@@ -1,0 +1,140 @@
+"""What a flight log says of those a call had to do with: how they failed, and how tools answered.
+
+Pure but for the tools, which take as long as they took.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import defaultdict, deque
+from typing import Final, Literal
+
+import attrs
+import trio
+
+from actors.errors import ToolRefused
+from actors.messages import ULAW_SILENCE
+from gateway.client_socket import MESSAGE_MAX_BYTES
+from gateway.flight_log import Entry, FlightLog
+
+APART_MS: Final = 100.0
+"""How far from its time a peer fails, if it is sent fewer or more messages today."""
+
+
+def word(entry: Entry, place: str) -> object:
+    """The first word of an entry at this place."""
+    content = entry.content
+    return content[0] if entry.place == place and isinstance(content, list) and content else None
+
+
+def recorded_audio(audio: object) -> str:
+    """The recorded base64, or silence of the recorded length."""
+    if isinstance(audio, int):
+        size = max(0, min(audio, MESSAGE_MAX_BYTES))  # A log may come from anybody.
+        return b64encode(ULAW_SILENCE * size).decode("ascii")
+    return str(audio)
+
+
+def raised(name: str) -> Exception:
+    """An exception of that name: what a log keeps of one."""
+    error: Exception = type(name, (Exception,), {})()
+    return error
+
+
+@attrs.define(eq=False)
+class Troubles:
+    """How sending to one peer came to an end, if it did: after how many messages, and when."""
+
+    _taken: int = 0
+    """Messages that were taken before."""
+    _from_ms: float = float("inf")
+    """When the first was sent that was not."""
+    _error: Exception | None = None
+    """What sending that one raised; `None`: it was never taken."""
+    _sent: int = attrs.field(default=0, init=False)
+
+    @classmethod
+    def of(cls, log: FlightLog, leg: Literal["phone", "model"]) -> Troubles:
+        """Read them off a log."""
+        taken = 0
+        for entry in log.entries:
+            taken += entry.place == f"{leg}.out"
+            match entry.place.removeprefix(leg), entry.content:
+                case ".closed", ["stalled", float() | int() as waited_ms]:
+                    return cls(taken, entry.at_ms - waited_ms)
+                case ".closed", ["raised", str(name)]:
+                    return cls(taken, entry.at_ms, raised(name))
+                case ".closed", ["broken"] if leg == "phone":  # A model's is read, not found.
+                    return cls(taken, entry.at_ms, BrokenPipeError())
+                case _:
+                    pass
+        return cls()
+
+    async def befall(self, now_ms: float) -> None:
+        """Let one more message be taken, or wait for ever, or raise what was raised.
+
+        Which one it is that fails goes by number, if the time is about right, else by time.
+        """
+        await trio.lowlevel.checkpoint()
+        is_due = now_ms > self._from_ms - APART_MS and self._sent >= self._taken
+        if not is_due and now_ms <= self._from_ms + APART_MS:
+            self._sent += 1
+        elif self._error is not None:
+            raise self._error
+        else:
+            await trio.sleep_forever()
+
+
+@attrs.define(eq=False)
+class _ToolRun:
+    """A recorded run of a tool."""
+
+    began_ms: float
+    lasted_ms: float | None = None
+    """`None`: it was still running when the log, or the call, ended."""
+    outcome: str = ""
+    text: str = ""
+
+
+@attrs.define(eq=False)
+class RecordedTools:
+    """Tools that answer as they did, after as long as it took. Fits the `Tools` port."""
+
+    _runs: defaultdict[tuple[str, str], deque[_ToolRun]]
+
+    @classmethod
+    def of(cls, log: FlightLog) -> RecordedTools:
+        """Read them off a log."""
+        runs: dict[int, _ToolRun] = {}
+        by_call: defaultdict[tuple[str, str], deque[_ToolRun]] = defaultdict(deque)
+        for entry in log.entries:
+            match entry.place, entry.content:
+                case "tool", ["begin", int(number), str(name), str(arguments)]:
+                    runs[number] = _ToolRun(entry.at_ms)
+                    by_call[name, arguments].append(runs[number])
+                case "tool", ["end", int(number), str(outcome), str(text)] if number in runs:
+                    run = runs[number]
+                    run.lasted_ms = entry.at_ms - run.began_ms
+                    run.outcome, run.text = outcome, text
+                case _:
+                    pass
+        return cls(by_call)
+
+    async def run(self, name: str, arguments: str) -> str:
+        """See the `Tools` port."""
+        await trio.lowlevel.checkpoint()
+        waiting = self._runs[name, arguments]
+        if not waiting:
+            raise ToolRefused("the flight log has no such run")
+        run = waiting.popleft()
+        if run.lasted_ms is None or run.outcome == "cancelled":
+            await trio.sleep_forever()
+        await trio.sleep(run.lasted_ms / 1000)
+        match run.outcome:
+            case "returned":
+                return run.text
+            case "refused":
+                raise ToolRefused(run.text)
+            case _:
+                # By its name, which is what the model is told.
+                raise raised(run.text)
