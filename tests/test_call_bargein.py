@@ -21,6 +21,7 @@ from actors.messages import (
     ResponseStarted,
     SessionLive,
     SpeechStarted,
+    SpeechStopped,
 )
 from gateway.lab.line_facts import Cut, Said
 from gateway.lab.world import Delays, World
@@ -286,3 +287,26 @@ async def test_a_greeting_obeyed_after_the_server_has_spoken_is_not_heard(
         CancelResponse("resp_2"),
         DeleteItem("item_2"),
     ]
+
+
+async def test_audio_of_a_finished_response_is_not_played_to_a_caller_who_speaks(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """It came behind the end of its response, and behind the caller's first word."""
+    session = Scripted(
+        SessionLive("s"),
+        ResponseStarted("resp_1"),
+        ResponseFinished("resp_1", "completed"),
+        SpeechStarted("item_caller", 0),
+        ItemAudio("resp_1", "item_1", tone("too late")),
+        SpeechStopped("item_caller", 300),
+        ResponseStarted("resp_2"),
+        ItemAudio("resp_2", "item_2", tone("in time")),
+        ResponseFinished("resp_2", "completed"),
+    )
+    one = world("caller: [{wait_ms: 4000, hang_up: true}]", greet=False)
+    one.session = session  # type: ignore[assignment]
+    await play(one)
+
+    assert one.line.heard_ms() // 60 == len("in time")
+    assert session.orders == [DeleteItem("item_1")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import trio
 
 from actors.call import Limits
@@ -149,6 +150,43 @@ async def test_every_call_has_exactly_one_output_however_it_goes_wrong(
         "slow": "refused",
         "broken": "failed",
         "endless": "timed_out",
+    }
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        SystemExit(3),
+        BaseExceptionGroup("of a tool's own", [SystemExit(3), ValueError("a secret detail")]),
+        ExceptionGroup("of a tool's own", [ValueError("a secret detail")]),
+    ],
+    ids=["exit", "group with an exit", "group"],
+)
+async def test_a_tool_that_wants_to_end_the_process_ends_only_itself(
+    raised: BaseException, autojump_clock: trio.abc.Clock
+) -> None:
+    """The call goes on, its other tools as well, and the model is told without a word of it."""
+    toolbox = box()
+
+    @toolbox.add
+    async def leave() -> None:
+        """Raises what no function should."""
+        await trio.lowlevel.checkpoint()
+        raise raised
+
+    one = world(
+        scenario("{name: leave, arguments: {}}", "{name: slow, arguments: {}}"), toolbox=toolbox
+    )
+    why = await play(one)
+
+    assert why == CallerHungUp()
+    assert outputs(one) == {
+        "leave": [{"error": f"the tool failed: {type(raised).__name__}"}],
+        "slow": ["at last"],
+    }
+    assert {run.name: run.outcome for run in one.record.tool_calls} == {
+        "leave": "failed",
+        "slow": "returned",
     }
 
 

@@ -325,3 +325,21 @@ def test_damaged_audio_is_other_audio(ulaw: bytes) -> None:
 
     assert all(a != b for a, b in zip(base64.b64decode(garbled), ulaw, strict=True))
     assert base64.b64decode(shortened) == ulaw[:-1]
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGES))
+async def test_two_faults_may_meet_in_one_frame(name: str, autojump_clock: object) -> None:
+    """What the first has spoilt, the second cannot always change; the line goes on."""
+    for spoiling in sorted(DAMAGES):
+        plan = FaultPlan(
+            tuple(
+                Fault(id=detail, place="phone.up", do="corrupt", detail=detail)
+                for detail in (spoiling, name)
+            )
+        )
+        client, server = faulty_line(Striker(plan), "phone", 0)
+        await client.send_message('{"event":"media","media":{"payload":"AAAA","timestamp":"1"}}')
+        await client.send_message('{"event":"stop"}')
+        with trio.fail_after(60):
+            while await server.get_message() != '{"event":"stop"}':
+                pass

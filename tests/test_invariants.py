@@ -9,10 +9,12 @@ from functools import cache
 import attrs
 import pytest
 
-from actors.exits import CallerHungUp
+from actors.exits import CallerHungUp, Crashed
+from gateway.app import APOLOGY
 from gateway.lab.evidence import CallSeen, NodeReport
 from gateway.lab.invariants import TaskCount, check, judge_call
 from gateway.lab.tagged_voice import Tagged, Unreadable
+from gateway.lab.twiml_reader import Say
 from tests.test_node import run
 
 
@@ -29,6 +31,7 @@ def report() -> NodeReport:
     calls = tuple(copy.copy(seen) for seen in whole.calls)
     for seen in calls:
         seen.heard, seen.records = list(seen.heard), list(seen.records)
+        seen.streams = list(seen.streams)
         seen.sessions = [copy.copy(session) for session in seen.sessions]
         for session in seen.sessions:
             session.outputs = session.outputs.copy()
@@ -83,6 +86,56 @@ def _problem(seen: CallSeen) -> None:
     seen.report = attrs.evolve(seen.report, problem="error 31921")
 
 
+def _never_closed(seen: CallSeen) -> None:
+    assert seen.recorder is not None
+    seen.recorder = copy.copy(seen.recorder)
+    seen.recorder.closed = False
+
+
+def _not_recorded(seen: CallSeen) -> None:
+    assert seen.recorder is not None
+    seen.recorder = copy.copy(seen.recorder)
+    seen.recorder.caller_bytes -= 160
+
+
+def _believed(seen: CallSeen) -> None:
+    (record,) = seen.records
+    first, *rest = (said for said in record.transcript if said.who == "agent" and said.heard_ms)
+    assert first.heard_ms is not None
+    wrong = attrs.evolve(first, heard_ms=first.heard_ms + 500, interrupted=True)
+    _record(seen, transcript=(wrong, *rest))
+
+
+def _crashed(seen: CallSeen) -> None:
+    seen.ending = Crashed("turns", "KeyError")
+    _record(seen, ending=seen.ending)
+
+
+def _apologised(seen: CallSeen) -> None:
+    assert seen.report is not None
+    seen.report = attrs.evolve(seen.report, verbs=(Say(APOLOGY),))
+
+
+def _not_amended(seen: CallSeen) -> None:
+    session = seen.sessions[0]
+    session.truncated_ms, session.deleted = {}, set()
+
+
+def _not_told(seen: CallSeen) -> None:
+    seen.tools.done_s += [0.0] * 9
+
+
+def _left_alone(seen: CallSeen) -> None:
+    session = seen.sessions[0]
+    session.failed_s = [session.opened_s - 20]
+
+
+def _stream(seen: CallSeen, **changes: object) -> None:
+    stream = seen.streams[0] = copy.copy(seen.streams[0])
+    for name, value in changes.items():
+        setattr(stream, name, value)
+
+
 SPOILERS: dict[str, tuple[str, Callable[[CallSeen], None]]] = {
     "an open socket": ("I1", _left_open),
     "no record": ("I2", lambda seen: seen.records.clear()),
@@ -94,6 +147,13 @@ SPOILERS: dict[str, tuple[str, Callable[[CallSeen], None]]] = {
     "a byte played": ("I3", lambda seen: _audio(seen, "played_bytes")),
     "a drop nobody had": ("I3", lambda seen: _drop(seen, "agent_bytes_late")),
     "silence nobody filled in": ("I3", lambda seen: _drop(seen, "caller_ms_filled_with_silence")),
+    "a phone that takes nothing": ("I4", lambda seen: _stream(seen, longest_wait_s=1.5)),
+    "a phone that says nothing": ("I4", lambda seen: _stream(seen, latest_s=0.0)),
+    "a peer that is not Twilio": (
+        "I4",
+        lambda seen: _stream(seen, unreadable_s=[1.0 + n / 10 for n in range(10)]),
+    ),
+    "another stream": ("I4", lambda seen: _stream(seen, nonsense_s=1.0)),
     "a late end": ("I4", _late),
     "a leg gone long ago": ("I4", _told_long_ago),
     "audio heard twice": ("I6", lambda seen: _hear(seen, _again(seen))),
@@ -103,6 +163,14 @@ SPOILERS: dict[str, tuple[str, Callable[[CallSeen], None]]] = {
     "two outputs": ("I7", _twice_answered),
     "no output": ("I7", _never_answered),
     "a run too many": ("I7", lambda seen: seen.tools.runs.append("look_up")),
+    "a result nobody told": ("I7", _not_told),
+    "a failure nobody made good": ("I7", _left_alone),
+    "words nobody heard": ("I7", _not_amended),
+    "a belief": ("I6", _believed),
+    "an open recording": ("I1", _never_closed),
+    "a frame not recorded": ("I3", _not_recorded),
+    "a crash out of nothing": ("I2", _crashed),
+    "an apology for nothing": ("I10", _apologised),
     "a problem of the phone's": ("I10", _problem),
 }
 

@@ -10,7 +10,7 @@ import orjson
 
 from gateway.lab.fault_plan import CLOSE, LINES, Fault, Place, Striker
 from gateway.lab.fault_values import ERRORS
-from gateway.lab.frame_damage import DAMAGES, truncated
+from gateway.lab.frame_damage import DAMAGES, Spoilt, truncated
 from gateway.lab.memory_line import (
     Arrival,
     CloseReason,
@@ -135,7 +135,10 @@ def _damaged(fault: Fault, frame: Frame) -> Frame:
         return frame
     if fault.do == "truncate":
         return truncated(frame)
-    return DAMAGES[fault.detail](frame if isinstance(frame, str) else frame.decode())
+    try:
+        return DAMAGES[fault.detail](frame if isinstance(frame, str) else frame.decode())
+    except (Spoilt, UnicodeDecodeError):
+        return frame
 
 
 def _kind(frame: Frame) -> str:

@@ -5,6 +5,8 @@ No threads and no files, so that it lives in virtual time.
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 import trio
 
@@ -14,6 +16,10 @@ from gateway.client_socket import CannotOpen
 from gateway.lab.fault_plan import Fault, Place, Striker
 from gateway.lab.fault_values import ERRORS, REFUSALS, RESULTS
 from gateway.phone_call import Toolset
+
+FOR_EVER_S: Final = 3600.0
+"""Longer than every bound there is. It ends all the same, so that a gateway which waits for it is
+found out instead of being waited for."""
 
 
 @attrs.define(eq=False)
@@ -25,6 +31,8 @@ class FaultyTools:
     call: int
     runs: list[str] = attrs.field(factory=list[str], init=False)
     """The name of every tool that was run, once for each time."""
+    done_s: list[float] = attrs.field(factory=list[float], init=False)
+    """When each of those runs was over, cancelled ones included."""
 
     def schemas(self) -> tuple[ToolSchema, ...]:
         """What the model is told."""
@@ -33,13 +41,19 @@ class FaultyTools:
     async def run(self, name: str, arguments: str) -> str:
         """See the `Tools` port."""
         self.runs.append(name)
+        try:
+            return await self._run(name, arguments)
+        finally:
+            self.done_s.append(trio.current_time())
+
+    async def _run(self, name: str, arguments: str) -> str:
         odd: str | None = None
         for fault in self.striker.strikes("tool", self.call, name):
             match fault.do:
                 case "delay":
                     await trio.sleep(fault.ms / 1000)
                 case "hang":
-                    await trio.sleep_forever()
+                    await trio.sleep(FOR_EVER_S)
                 case "raise":
                     raise _error(fault)
                 case _:
@@ -77,6 +91,8 @@ class FaultyStore:
 
     async def finish(self, record: CallRecord) -> None:
         """See the `CallStore` port."""
+        # As a thread is not begun for somebody who was cancelled already.
+        await trio.lowlevel.checkpoint_if_cancelled()
         await _befall(self.striker, "store", self.numbers[record.call_sid])
         self.records.setdefault(record.call_sid, []).append(record)
         await trio.lowlevel.checkpoint()
@@ -90,6 +106,7 @@ class FaultyRecorder:
     call: int
     caller_bytes: int = attrs.field(default=0, init=False)
     agent_bytes: int = attrs.field(default=0, init=False)
+    cuts: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
 
     async def caller(self, at_ms: int, ulaw: bytes) -> None:
@@ -108,9 +125,11 @@ class FaultyRecorder:
         """See the `Recorder` port."""
         del at_ms
         await self._write()
+        self.cuts += 1
 
     async def aclose(self) -> None:
         """See the `Recorder` port."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         self.closed = True
         await trio.lowlevel.checkpoint()
 
@@ -131,7 +150,7 @@ async def before_connecting(striker: Striker, call: int) -> None:
             case "delay":
                 await trio.sleep(fault.ms / 1000)
             case "hang":
-                await trio.sleep_forever()
+                await trio.sleep(FOR_EVER_S)
             case _ if fault.detail in REFUSALS:
                 raise CannotOpen(*REFUSALS[fault.detail])
             case _:
@@ -144,7 +163,7 @@ async def _befall(striker: Striker, place: Place, call: int) -> None:
             case "delay":
                 await trio.sleep(fault.ms / 1000)
             case "hang":
-                await trio.sleep_forever()
+                await trio.sleep(FOR_EVER_S)
             case _:
                 raise _error(fault)
 

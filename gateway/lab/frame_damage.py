@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import attrs
 import orjson
 
 Damage = Callable[[str], str | bytes]
@@ -22,9 +23,24 @@ _HUGE: Final = 20_000
 Json = dict[str, Any]
 
 
+@attrs.frozen
+class Spoilt(ValueError):
+    """A frame is none any more: another fault was there before. Nothing can be changed in it."""
+
+
+def _read(text: str) -> Json:
+    try:
+        frame: Any = orjson.loads(text)
+    except ValueError:
+        raise Spoilt from None
+    if not isinstance(frame, dict):
+        raise Spoilt
+    return frame
+
+
 def _change(change: Callable[[Json], object]) -> Damage:
     def damage(text: str) -> str:
-        frame: Json = orjson.loads(text)
+        frame = _read(text)
         change(frame)
         return orjson.dumps(frame).decode()
 
@@ -41,7 +57,7 @@ def _number(digits: str) -> Damage:
     """With another number in it; as text, since not every number can be written from a value."""
 
     def damage(text: str) -> str:
-        frame: Json = orjson.loads(text)
+        frame = _read(text)
         _content(frame)["timestamp"] = "?"
         return orjson.dumps(frame).decode().replace('"?"', digits, 1)
 
@@ -61,14 +77,14 @@ def _beside(event: str, content: Json) -> Damage:
     """Another event of the same stream."""
 
     def damage(text: str) -> str:
-        stream_sid = orjson.loads(text).get("streamSid", "")
+        stream_sid = _read(text).get("streamSid", "")
         return orjson.dumps({"event": event, "streamSid": stream_sid, event: content}).decode()
 
     return damage
 
 
 def _without_content(text: str) -> str:
-    frame: Json = orjson.loads(text)
+    frame = _read(text)
     kept = {key: frame[key] for key in ("event", "type", "event_id", "streamSid") if key in frame}
     return orjson.dumps(kept).decode()
 
@@ -79,7 +95,7 @@ def _rename(frame: Json) -> None:
 
 def _other_start(text: str) -> str:
     """A `start` of another call, in the stream of this one."""
-    stream_sid = orjson.loads(text).get("streamSid", "")
+    stream_sid = _read(text).get("streamSid", "")
     start = {
         "streamSid": stream_sid,
         "accountSid": "AC" + "0" * 32,

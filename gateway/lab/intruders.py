@@ -12,6 +12,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from random import Random
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -119,6 +120,7 @@ class Intruders:
         await self._lie("no_token", [_connected(), self._start(victim, {})])
 
     async def _foreign_token(self, victim: CallSeen | None) -> None:
+        await self._forge("foreign_token")
         token = base64.urlsafe_b64encode(self.random.randbytes(32)).decode()
         await self._lie("foreign_token", [_connected(), self._start(victim, {"token": token})])
 
@@ -129,6 +131,7 @@ class Intruders:
 
     async def _wrong_account(self, victim: CallSeen | None) -> None:
         if victim is not None:
+            await self._forge("wrong_account")
             start = self._start(victim, {"token": victim.tokens[0]}, account_sid="AC" + "1" * 32)
             await self._lie("wrong_account", [_connected(), start])
 
@@ -138,8 +141,13 @@ class Intruders:
             return
         url = f"{self.public_url}/twilio/voice"
         form = call_fields(victim.call_sid, self.account_sid, from_number="+1", to_number="+1")
+        forged = [("X-Twilio-Signature", sign("a guess", url, form.items()))]
+        body = urlencode(form).encode("ascii")
+        refused = await self.server.request("POST", url, forged, body)
+        if refused.status != HTTPStatus.FORBIDDEN:
+            self.complaints.append("I8 an intruder: a forged webhook was answered")
         headers = [("X-Twilio-Signature", sign(self.auth_token, url, form.items()))]
-        response = await self.server.request("POST", url, headers, urlencode(form).encode("ascii"))
+        response = await self.server.request("POST", url, headers, body)
         with suppress(TwimlFault):
             for verb in read_twiml(response.body, "text/xml"):
                 if isinstance(verb, ConnectStream):
@@ -180,6 +188,18 @@ class Intruders:
         client.abort()
         if not is_out and jumps == self.jumps:
             self.complaints.append(f"I8 an intruder: {probe} was let in for {PATIENCE_S:g} s")
+
+    async def _forge(self, probe: str) -> None:
+        """Ask for the media socket with a signature of one's own."""
+        url = self._media_url()
+        _, server = memory_line(up_ms=DELAY_MS, down_ms=DELAY_MS)
+        forged = [("X-Twilio-Signature", sign("a guess", url, {}.items()))]
+        try:
+            await self.server.open_websocket(url, forged, server, lambda: None)
+        except Refused:
+            return
+        server.abort()
+        self.complaints.append(f"I8 an intruder: {probe} was let in with a forged signature")
 
     async def _listen(self, probe: str, client: MemorySocket) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import traceback
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,6 +21,8 @@ SEEDS_AT_ONCE: Final = 8
 """What a process is given at a time: seconds of work, so that progress is seen."""
 TWICE_IN: Final = 100
 """One seed in so many is simulated twice, and both times must be the same."""
+_TOLD_CHARACTERS: Final = 600
+"""Of a traceback: its end says the most."""
 
 
 @attrs.define
@@ -100,11 +103,15 @@ def _simulate_all(wish: Wish, seeds: list[int]) -> list[Outcome]:
 
 
 def _simulate(seed: int, wish: Wish) -> Outcome:
-    """One seed; one in a hundred twice."""
-    outcome = simulate(seed, wish)
-    if seed % TWICE_IN:
-        return outcome
-    again = simulate(seed, wish)
+    """One seed; one in a hundred twice. A simulator that fails is a simulation that failed."""
+    try:
+        outcome = simulate(seed, wish)
+        if seed % TWICE_IN:
+            return outcome
+        again = simulate(seed, wish)
+    except Exception:  # noqa: BLE001 - whatever it is, the other seeds go on.
+        words = traceback.format_exc().strip()[-_TOLD_CHARACTERS:]
+        return Outcome.failed(seed, f"the simulator itself failed: {words}")
     flaws = outcome.violations
     if again.trace_hash != outcome.trace_hash:
         flaws = (*flaws, "determinism: the same seed did not do the same thing twice")

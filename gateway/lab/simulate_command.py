@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import time  # noqa: TID251 - how long somebody waits who looks on.
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gateway.flight import FILE_NAME
+from gateway.flight_log import compress
 from gateway.lab import fault_plan
 from gateway.lab import scenario as scenarios
 from gateway.lab.fault_catalogue import GENERATORS, NOT_SIMULATED
 from gateway.lab.fault_plan import FaultPlanError
 from gateway.lab.seeds import Tally, simulate_seeds
-from gateway.lab.simulation import Outcome, Wish, compose, play
+from gateway.lab.simulation import Flights, Outcome, Wish, compose, play
 from gateway.lab.soak import soak
 from gateway.lab.story import tell
 
@@ -52,6 +54,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--scenario", metavar="NAME", help="what is said, instead of drawing it")
     command.add_argument("--show-plan", action="store_true", help="print a seed's faults as YAML")
+    command.add_argument(
+        "--flight",
+        type=Path,
+        metavar="DIR",
+        help="with --seed: write each call's flight log there, for offhook replay",
+    )
     command.add_argument("--jobs", type=int, metavar="N", help="processes (default: processors)")
     command.add_argument("--json", action="store_true", help="end with one line of JSON")
     command.add_argument(
@@ -81,19 +89,47 @@ def run(arguments: argparse.Namespace) -> int:
         scenario=None if arguments.scenario is None else scenarios.load(arguments.scenario),
     )
     if arguments.seed is not None:
-        return _tell_one(arguments.seed, wish, console, plan_only=arguments.show_plan)
+        return _tell_one(
+            arguments.seed,
+            wish,
+            console,
+            plan_only=arguments.show_plan,
+            flights_in=arguments.flight,
+        )
     return _count_many(arguments, wish, console)
 
 
-def _tell_one(seed: int, wish: Wish, console: Console, *, plan_only: bool) -> int:
+def _tell_one(
+    seed: int, wish: Wish, console: Console, *, plan_only: bool, flights_in: Path | None
+) -> int:
     setting = compose(seed, wish)
     if plan_only:
         sys.stdout.write(fault_plan.dump(setting.plan))
         return 0
-    played = play(setting)
+    played = play(setting, keeps_flights=flights_in is not None)
     for line in tell(setting, played):
         console.print(line, markup=False)
+    if flights_in is not None:
+        for path in _write_flights(played.flights, flights_in):
+            console.print(f"  offhook replay {path}", markup=False)
     return 1 if played.outcome.violations else 0
+
+
+def _write_flights(flights: Flights, folder: Path) -> Iterator[Path]:
+    """Write the flight log of every call that began.
+
+    Raises:
+        SystemExit: They cannot be written there.
+
+    """
+    for call_sid, flight in flights.begun():
+        path = folder / call_sid / FILE_NAME
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(compress(flight.text()))
+        except OSError as error:
+            raise SystemExit(f"offhook: --flight {path}: {error.strerror}") from None
+        yield path
 
 
 def _count_many(arguments: argparse.Namespace, wish: Wish, console: Console) -> int:

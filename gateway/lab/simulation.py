@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from random import Random
 from typing import Final
 
@@ -12,6 +13,7 @@ import attrs
 from actors.messages import ULAW_BYTES_PER_MS
 from actors.toolbox import Toolbox
 from gateway.config import AgentSettings
+from gateway.flight import MemoryFlight
 from gateway.lab.determinism import run_seeded
 from gateway.lab.evidence import CallSeen, NodeReport
 from gateway.lab.fault_catalogue import draw_faults
@@ -22,6 +24,10 @@ from gateway.lab.scenario import Scenario
 from gateway.lab.simulated_tools import simulated_tools
 from gateway.lab.virtual_time import VirtualClock
 from gateway.lab.workload import SimulatedCall, draw_calls
+
+
+CALLER_S: Final = 45.0
+"""How long a caller stays on a line on which nothing happens any more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +76,42 @@ class Outcome:
     repeated: int = 0
     """1: it was run a second time, to see whether the same happens."""
 
+    @classmethod
+    def failed(cls, seed: int, why: str) -> Outcome:
+        """That of a simulation which could not be brought to its end."""
+        return cls(
+            seed=seed,
+            calls=0,
+            call_s=0.0,
+            violations=(why,),
+            struck=Counter(),
+            calls_struck=Counter(),
+            endings=Counter(),
+            trace_hash="",
+        )
+
+
+@attrs.define(eq=False)
+class Flights:
+    """The flight logs of a simulation's calls.
+
+    They are there even if nobody wants to keep them: whoever does finds the same calls in them.
+    """
+
+    keeps: bool = False
+    made: list[tuple[str, MemoryFlight]] = attrs.field(factory=list, init=False)
+    """With the CallSids of their calls, which may never have begun."""
+
+    def make(self, call_sid: str) -> MemoryFlight:
+        """See `gateway.phone_call.Outside`."""
+        flight = MemoryFlight(keeps=self.keeps)
+        self.made.append((call_sid, flight))
+        return flight
+
+    def begun(self) -> Iterator[tuple[str, MemoryFlight]]:
+        """Those of calls that did begin, and their CallSids."""
+        return ((call_sid, flight) for call_sid, flight in self.made if flight.has_begun)
+
 
 @attrs.frozen
 class Played:
@@ -78,6 +120,7 @@ class Played:
     outcome: Outcome
     report: NodeReport
     striker: Striker
+    flights: Flights
 
 
 def compose(
@@ -123,8 +166,10 @@ def play(
     *,
     toolbox: Toolbox | None = None,
     agent: AgentSettings | None = None,
+    keeps_flights: bool = False,
 ) -> Played:
     """Run what was composed. See `simulate`; returns what is behind the outcome as well."""
+    flights = Flights(keeps_flights)
     clock, tasks, trace = VirtualClock(), TaskCount(), hashlib.sha256()
     striker = Striker(setting.plan, clock.current_time)
     report = run_seeded(
@@ -135,7 +180,9 @@ def play(
             toolbox=simulated_tools() if toolbox is None else toolbox,
             agent=agent,
             clock=clock,
+            call_s=CALLER_S,
             trace=lambda line: trace.update(line.encode("utf-8", "surrogatepass") + b"\n"),
+            flight=flights.make,
         ),
         seed=setting.seed,
         clock=clock,
@@ -156,7 +203,7 @@ def play(
         ),
         trace_hash=trace.hexdigest(),
     )
-    return Played(outcome, report, striker)
+    return Played(outcome, report, striker, flights)
 
 
 def _spoken_s(seen: CallSeen) -> float:

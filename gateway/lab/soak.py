@@ -29,7 +29,7 @@ ENDLESS: Final = 1000
 """Turns of a call that nobody ends: the gateway has to."""
 ENDLESS_IN: Final = 200
 """One call in so many is such a call."""
-PAUSE_MS: Final = (5_000, 900_000)
+PAUSE_MS: Final = (5_000, 2_400_000)
 """Between two calls of a line: least and most."""
 
 LOOK_EVERY_S: Final = 5.0

@@ -27,7 +27,7 @@ from gateway.lab.scenario import Answer, Item, Step
 from gateway.lab.workload import SimulatedCall
 
 _DAY_MS: Final = 86_400_000
-_SLEEP_MS: Final = 600_000
+_SLEEP_MS: Final = (7_000, 20_000, 60_000, 60_000, 600_000)
 _STALL_MS: Final = 1000
 
 _RAISED: Final = (
@@ -121,7 +121,7 @@ def _stands_still(random: Random, call: SimulatedCall) -> Drawn:
 
 def _clock_jumps(random: Random, call: SimulatedCall) -> Drawn:
     if random.random() < 0.3:
-        return call, [_jump(random, call, "F58", "suspend", _SLEEP_MS)]
+        return call, [_jump(random, call, "F58", "suspend", random.choice(_SLEEP_MS))]
     return call, [_jump(random, call, "F58", "wall", random.choice([_DAY_MS, -_DAY_MS]))]
 
 

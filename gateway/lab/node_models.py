@@ -1,0 +1,87 @@
+"""The models of a simulated gateway: one at the end of every line of memory."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+
+import attrs
+import trio
+
+from gateway.client_socket import CannotOpen
+from gateway.lab.evidence import CallSeen
+from gateway.lab.fault_plan import Striker
+from gateway.lab.faulty_line import faulty_line
+from gateway.lab.faulty_ports import before_connecting
+from gateway.lab.memory_line import MemorySocket
+from gateway.lab.model import RehearsalModel
+from gateway.lab.model_line import serve_session
+from gateway.lab.seen_session import SessionSeen
+from gateway.lab.watched_socket import Trace, WatchedSocket
+from gateway.realtime import Use
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Models:
+    """Answers whoever connects to a model."""
+
+    striker: Striker
+    seed: int
+    name: str
+    """Of the model that is meant."""
+    world: trio.Nursery
+    """The models live in it."""
+    trace: Trace | None
+
+    async def connect(self, seen: CallSeen, use: Use) -> None:
+        """The gateway's way to the model: a line of memory with a model at its other end."""
+        call = seen.call
+        seen.attempts += 1
+        random = Random(f"{self.seed}/model/{call.number}/{seen.attempts}")
+        delay_ms = partial(random.randint, *call.model_ms)
+        await before_connecting(self.striker, call.number)
+        await trio.sleep(2 * delay_ms() / 1000)
+        script = call.scenario.model.on_connection(seen.attempts)
+        if script.refusal is not None:
+            status = script.refusal.http_status
+            raise CannotOpen(f"it was refused with {status}", status)
+        client, server = faulty_line(
+            self.striker, "model", call.number, up_ms=delay_ms, down_ms=delay_ms
+        )
+        model = RehearsalModel(
+            script,
+            voice=seen.agent_voice,
+            seed=random.getrandbits(32),
+            model=self.name,
+            caller_lines=call.scenario.caller_lines(),
+        )
+        session = SessionSeen(model=model, opened_s=trio.current_time())
+        seen.sessions.append(session)
+        self.world.start_soon(serve_session, model, _Speaking(server, session), name="model")
+        try:
+            await use(WatchedSocket(client, session, f"call {call.number} model", self.trace))
+            await client.aclose()
+        finally:
+            client.abort()
+            session.done_s = trio.current_time()
+
+
+@attrs.frozen
+class _Speaking:
+    """The model's end of its line, which tells what it says."""
+
+    socket: MemorySocket
+    session: SessionSeen
+
+    async def send_message(self, message: str | bytes) -> None:
+        """See `MemorySocket`."""
+        self.session.speaks(message)
+        await self.socket.send_message(message)
+
+    async def get_message(self) -> str | bytes:
+        """See `MemorySocket`."""
+        return await self.socket.get_message()
+
+    async def aclose(self, code: int = 1000, reason: str | None = None) -> None:
+        """See `MemorySocket`."""
+        await self.socket.aclose(code, reason)
