@@ -25,7 +25,6 @@ from gateway.lab.simulated_tools import simulated_tools
 from gateway.lab.virtual_time import VirtualClock
 from gateway.lab.workload import SimulatedCall, draw_calls
 
-
 CALLER_S: Final = 45.0
 """How long a caller stays on a line on which nothing happens any more."""
 
