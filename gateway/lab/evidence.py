@@ -36,6 +36,8 @@ class CallSeen:
     """That the gateway allows."""
     recorder: FaultyRecorder | None = attrs.field(default=None, init=False)
     """`None`: the call never began."""
+    told_to_stop_s: float | None = attrs.field(default=None, init=False)
+    """When the gateway was told to stop, if that was before the call was over."""
     jumped_s: float = attrs.field(default=0.0, init=False)
     """How much time was skipped while it was going on."""
     jumped_at_s: float = attrs.field(default=0.0, init=False)

@@ -28,6 +28,7 @@ HEARD_MS: Final = 150
 def judge_audio(case: Case) -> Iterator[Complaint]:
     """Complain about a call's audio."""
     yield from _conserved(case)
+    yield from _late(case)
     yield from _recorder(case)
     yield from _played(case)
     yield from _appended(case)
@@ -76,6 +77,15 @@ def _balance(record: CallRecord) -> Iterator[Complaint]:
         yield "I3", f"{missing} bytes of the agent's are unaccounted for"
 
 
+def _late(case: Case) -> Iterator[Complaint]:
+    """What comes in order is never late."""
+    if case.jumped or any(fault.do != "delay" for fault in case.struck("phone.up")):
+        return
+    for record in case.seen.records:
+        if late := record.drops["caller_bytes_late"]:
+            yield "I3", f"{late} bytes of the caller's were late, and came in order"
+
+
 def _recorder(case: Case) -> Iterator[Complaint]:
     """The recorder is given both sides, and closed."""
     recorder = case.seen.recorder
@@ -101,8 +111,6 @@ def _played(case: Case) -> Iterator[Complaint]:
         runs = stream.played.runs()
         yield from _whose(case, runs, "agent", "was played", spoilt=lossy)
         yield from _forward(runs, "played", gaps=lossy, repeats=lossy)
-        if lossy:
-            runs = [run for run in runs if isinstance(run, Tagged) and _is_no_chance(run)]
         yield from _cleared(stream, runs)
         if stream.played.count % FRAME_BYTES:
             yield "I6", f"{stream.played.count} bytes were played, which is no whole frame"
@@ -117,10 +125,6 @@ def _played(case: Case) -> Iterator[Complaint]:
     lossy = lossy or case.spoilt("phone.down")
     yield from _whose(case, heard, "agent", "was heard", spoilt=lossy)
     yield from _forward(heard, "heard", gaps=lossy or cuts, repeats=lossy)
-
-
-def _is_no_chance(run: Tagged) -> bool:
-    return run.to_ms - run.from_ms >= CHANCE_MS
 
 
 def _appended(case: Case) -> Iterator[Complaint]:

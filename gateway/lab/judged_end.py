@@ -104,14 +104,17 @@ def _torn_down(case: Case) -> Iterator[Complaint]:
 
 
 def _bounded(case: Case) -> Iterator[Complaint]:
-    """No call is longer than the gateway allows, nor than that after time was skipped."""
+    """No call is longer than the gateway allows, or goes on when that is told to stop."""
     seen = case.seen
     if seen.began_s is None or seen.over_s is None:
         return
-    due_s = max(seen.began_s + seen.longest_s, seen.jumped_at_s)
+    due_s = seen.began_s + seen.longest_s
+    if seen.told_to_stop_s is not None:
+        due_s = max(seen.began_s, min(due_s, seen.told_to_stop_s))
+    due_s = max(due_s, seen.jumped_at_s)
     late_s = seen.over_s - due_s - LIMITS.cleanup_s - TEARDOWN_S
     if late_s > 0:
-        yield "I4", f"over {late_s:.1f} s after its longest length"
+        yield "I4", f"over {late_s:.1f} s after it had to be"
 
 
 def _impatient(case: Case) -> Iterator[Complaint]:

@@ -282,6 +282,9 @@ class _Node:
             return
         self._told_to_stop = True
         self._gateway.deadline = trio.current_time() + STOP_S
+        for seen in self.seen.values():
+            if seen.over_s is None:
+                seen.told_to_stop_s = trio.current_time()
         live = len(self._live)
         self._live.close()
         if live:

@@ -22,10 +22,6 @@ class TaskCount(trio.abc.Instrument):
 
     tasks: int = attrs.field(default=0, init=False)
     """Tasks there are."""
-    peak: int = attrs.field(default=0, init=False)
-    """Most tasks there ever were."""
-    steps: int = attrs.field(default=0, init=False)
-    """Turns that tasks took."""
     _threads: int = attrs.field(factory=threading.active_count, init=False)
     _files: int = attrs.field(factory=_open_files, init=False)
 
@@ -33,17 +29,11 @@ class TaskCount(trio.abc.Instrument):
         """See `trio.abc.Instrument`."""
         del task
         self.tasks += 1
-        self.peak = max(self.peak, self.tasks)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         """See `trio.abc.Instrument`."""
         del task
         self.tasks -= 1
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        """See `trio.abc.Instrument`."""
-        del task
-        self.steps += 1
 
     def complaints(self) -> Iterator[str]:
         """What is left of the run."""
