@@ -128,7 +128,7 @@ class FileFlight:
 
     async def run(self) -> None:
         """See `Flight`."""
-        while True:
+        while True:  # noqa: ASYNC913 (it waits, or writes what is due)
             until_s = trio.current_time() + EVERY_S
             while not self._due.is_set() and trio.current_time() < until_s:
                 await look_once(self, self._due)
