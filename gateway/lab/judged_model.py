@@ -119,7 +119,8 @@ def _amended(case: Case, session: SessionSeen) -> Iterator[Complaint]:
                     cut.heard_ms == 0 and cut.item_id in session.deleted
                 ):
                     yield "I7", f"{cut.heard_ms} ms were heard, and the model told {told_ms}"
-        if record.drops["agent_bytes_unsent"]:
+        # Of a very long call, a record has not every word.
+        if record.drops["agent_bytes_unsent"] or record.left_out.entries:
             continue
         played = {said.item_id for said in record.transcript if said.began_ms is not None}
         for item_id, at_s in session.audio_s.items():
