@@ -240,7 +240,11 @@ def _in_time(case: Case) -> Iterator[Complaint]:
         end_s = min((at_s for at_s in ends if at_s is not None), default=0.0)
         for session in case.seen.sessions:
             for spoke_s in session.speech_started_s:
-                left_s = max((ends_s for at_s, ends_s in queue if at_s < spoke_s), default=0.0)
+                # What was cleared before is gone: they may speak twice in a row.
+                from_s = max((at_s for at_s in stream.clears_s if at_s < spoke_s), default=0.0)
+                left_s = max(
+                    (ends for at_s, ends in queue if from_s <= at_s < spoke_s), default=0.0
+                )
                 cleared = any(
                     spoke_s - CLEARED_S <= at_s <= spoke_s + CLEARED_S for at_s in stream.clears_s
                 )
