@@ -27,8 +27,12 @@ from actors.messages import (
     ResponseFinished,
     ResponseStarted,
     ResponseUnwanted,
+    SessionLost,
+    SessionMoved,
     SpeechStarted,
     SpeechStopped,
+    StreamLeft,
+    StreamMoved,
     TruncateItem,
     TurnFact,
 )
@@ -145,6 +149,8 @@ class BargeIn:
                 self._playout.response_finished(response_id)
                 self._send_due()  # So that what it says is known to be playing before ...
                 self.hangup.put(fact)
+            case StreamLeft() | StreamMoved() | SessionLost() | SessionMoved():
+                pass
 
     def _receive(self, audio: ItemAudio) -> None:
         if self._playout.is_dead(audio.response_id):

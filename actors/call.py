@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from actors.bargein import BargeIn
+from actors.control import LiveCall
 from actors.errors import PeerGone
 from actors.exits import (
     AgentHungUp,
@@ -171,6 +172,7 @@ class _Cast:
         self.bargein = BargeIn(to_bargein, to_carrier, to_turns, to_hangup, to_recording, notes)
         turns = Turns(plan.server_interrupts, plan.server_answers)
         carrier, session = self.carrier, self.session
+        control = LiveCall(plan.facts, carrier, to_session)
         self.reader = CarrierReader(carrier, speech, to_bargein, to_recording, self.line, notes)
         self.speech_writer = SpeechWriter(speech, session, self.line, notes)
         self.player = Writer(to_carrier, carrier.send, notes)
@@ -183,7 +185,8 @@ class _Cast:
             "bargein": self.bargein.run,
             "turns": TurnTaking(to_turns, to_session, to_bargein, notes, plan.greeting, turns).run,
             "tools": ToolExecutor(
-                to_tools, to_session, to_turns, to_hangup, self.tools, notes, limits.tool_s
+                *(to_tools, to_session, to_turns, to_hangup),
+                *(self.tools, notes, limits.tool_s, control),
             ).run,
             "hangup": Hangup(to_hangup, to_session, to_turns, notes).run,
             "recording": self.recording.run,

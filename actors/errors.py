@@ -80,3 +80,13 @@ class ToolRefused(Exception):
 
     def __str__(self) -> str:
         return self.reason
+
+
+@attrs.frozen
+class CarrierRefused(Exception):
+    """The carrier did not do what it was asked to do to the call. The reason is for the model."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason

@@ -31,6 +31,13 @@ class AgentHungUp:
 
 
 @attrs.frozen
+class Transferred:
+    """The caller was connected to somebody else, who answered."""
+
+    side: Side = attrs.field(default="agent", init=False)
+
+
+@attrs.frozen
 class PeerLost:
     """A leg dropped, fell silent, or broke its protocol beyond repair."""
 
@@ -87,7 +94,17 @@ class Killed:
     side: Side = attrs.field(default="gateway", init=False)
 
 
-Exit = CallerHungUp | AgentHungUp | PeerLost | Refused | Stalled | Crashed | TimedOut | Killed
+Exit = (
+    CallerHungUp
+    | AgentHungUp
+    | Transferred
+    | PeerLost
+    | Refused
+    | Stalled
+    | Crashed
+    | TimedOut
+    | Killed
+)
 
 
 def explain(error: Exception, *, actor: str) -> Exit:

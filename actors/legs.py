@@ -27,8 +27,12 @@ from actors.messages import (
     ResponseStarted,
     SessionFact,
     SessionLive,
+    SessionLost,
+    SessionMoved,
     SpeechStarted,
     SpeechStopped,
+    StreamLeft,
+    StreamMoved,
     StreamStopped,
     ToolOutputAccepted,
     TurnFact,
@@ -77,6 +81,8 @@ class CarrierReader:
                     self.recording.put(CallerHeard(at_ms, ulaw))
                 case MarkEchoed():
                     self.bargein.put(fact)
+                case StreamLeft() | StreamMoved():
+                    self.bargein.put(fact)
                 case KeyPressed():
                     pass
                 case StreamStopped():
@@ -124,6 +130,9 @@ class SessionReader:
                         self.tools.put(fact)
                 case SessionLive() | ToolOutputAccepted() | OrderRefused():
                     self.turns.put(fact)
+                case SessionLost() | SessionMoved():
+                    self.bargein.put(fact)
+                    self.turns.put(fact)
                 case CallerTranscript() | ItemTranscript():
                     pass  # For the journal alone.
 
@@ -133,7 +142,7 @@ def _patience_s(fact: SessionFact, patience_s: float) -> float:
     match fact:
         case ResponseStarted():
             return RESPONSE_SILENT_S
-        case ResponseFinished():
+        case ResponseFinished() | SessionLost():
             return float("inf")
         case _:
             return patience_s

@@ -188,6 +188,45 @@ class OrderRefused:
     """`response_cancel_not_active`, `conversation_already_has_active_response`, ..."""
 
 
+@attrs.frozen
+class SessionLost:
+    """The session is gone and another one is being opened in its place, in the same call.
+
+    Whatever it was asked for and did not finish is void. Between this and the next `SessionLive`,
+    orders wait; the words of `CreateResponse` that were under way have to be ordered again.
+    """
+
+    code: str
+    """A close code, `silent`, `expired`, ...: for the record."""
+
+
+@attrs.frozen
+class SessionMoved:
+    """The conversation goes on in another session, which was told all of it. Nothing is void."""
+
+    session_id: str
+    cause: str
+    """`expiring`, `lost`, `fallback`."""
+
+
+# Facts about the carrier leg while a call is moved about by the agent's own will.
+
+
+@attrs.frozen
+class StreamLeft:
+    """The call is being moved about by the carrier at our word: nothing can be played or heard."""
+
+
+@attrs.frozen
+class StreamMoved:
+    """The carrier opened another stream into the same call. Its audio follows on the old one's.
+
+    What had been queued at the carrier is lost, and none of its marks will be echoed.
+    """
+
+    stream_sid: str
+
+
 # Orders to the carrier.
 
 
@@ -262,6 +301,28 @@ class ReturnToolOutput:
     tool_call_id: str
     output: str
     """JSON text."""
+
+
+@attrs.frozen
+class AddText:
+    """Make this text part of the conversation. Begins no response."""
+
+    role: Literal["user", "system"]
+    text: str
+
+
+@attrs.frozen
+class CommitAudio:
+    """Take the caller's turn for finished: for a session that does not listen for turns itself."""
+
+
+@attrs.frozen
+class ChangeSession:
+    """Go on with other instructions. `None` leaves as it is; formats and voice never change."""
+
+    instructions: str | None = None
+    language: str | None = None
+    """ISO 639-1, of what the caller speaks from now on."""
 
 
 # Between the actors of one call.
@@ -373,7 +434,7 @@ class PlayoutFull:
     response_id: str
 
 
-CarrierFact = CallerAudio | KeyPressed | MarkEchoed | StreamStopped
+CarrierFact = CallerAudio | KeyPressed | MarkEchoed | StreamLeft | StreamMoved | StreamStopped
 SessionFact = (
     SessionLive
     | SpeechStarted
@@ -386,10 +447,20 @@ SessionFact = (
     | ResponseFinished
     | ToolOutputAccepted
     | OrderRefused
+    | SessionLost
+    | SessionMoved
 )
 CarrierOrder = Play | Mark | Clear
 SessionOrder = (
-    AppendAudio | CreateResponse | CancelResponse | TruncateItem | DeleteItem | ReturnToolOutput
+    AppendAudio
+    | CreateResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+    | ReturnToolOutput
+    | AddText
+    | CommitAudio
+    | ChangeSession
 )
 
 BargeInFact = (
@@ -401,6 +472,10 @@ BargeInFact = (
     | ResponseFinished
     | ResponseUnwanted
     | MarkEchoed
+    | StreamLeft
+    | StreamMoved
+    | SessionLost
+    | SessionMoved
 )
 TurnFact = (
     SessionLive
@@ -413,6 +488,8 @@ TurnFact = (
     | OrderRefused
     | ItemsAmended
     | PlayoutFull
+    | SessionLost
+    | SessionMoved
 )
 HangupFact = (
     HangupAsked

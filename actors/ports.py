@@ -5,9 +5,12 @@ Nothing inherits from a port: an implementation only has to fit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import attrs
 
 if TYPE_CHECKING:
+    from actors.control import CallControl
     from actors.messages import CarrierFact, CarrierOrder, SessionFact, SessionOrder
     from actors.policy.journal import CallRecord
 
@@ -40,8 +43,53 @@ class Carrier(Protocol):
     async def hang_up(self) -> None:
         """End the phone call itself, and not only the stream. Idempotent; never raises PeerGone."""
 
+    async def press(self, digits: str) -> None:
+        """Send keys to the far end and return when they are sent. Cancellable.
+
+        The stream may be opened anew for it (`StreamMoved`): nothing is to be playing.
+
+        Args:
+            digits: `0` to `9`, `*`, `#`, `A` to `D`, and `w` for half a second of waiting.
+
+        Raises:
+            CarrierRefused: The carrier cannot, or did not.
+
+        """
+
+    async def transfer(self, to: Transfer) -> TransferOutcome:
+        """Connect the caller to somebody else, and wait for what becomes of it. Cancellable.
+
+        With `answered`, the caller has left this call for good. With anything else the caller is
+        back, on a stream opened anew (`StreamMoved`).
+
+        Raises:
+            CarrierRefused: The carrier cannot, or did not; the caller never left.
+
+        """
+
+    def hide_keys(self, hidden: bool) -> None:
+        """Keep the keys that come from now on out of whatever the carrier logs, or no longer."""
+
     async def aclose(self) -> None:
         """Close the stream. Idempotent, bounded, never raises because the peer is already gone."""
+
+
+TransferOutcome = Literal["answered", "busy", "no-answer", "failed", "canceled"]
+"""What became of a transfer. Source: `DialCallStatus`, "TwiML: Dial", Twilio docs."""
+
+
+@attrs.frozen
+class Transfer:
+    """Whom to connect the caller to, and how."""
+
+    to: str = attrs.field(repr=False)
+    """A number in E.164, or a SIP URI."""
+    caller_id: str | None = attrs.field(default=None, repr=False)
+    """What the callee is shown; `None`: the carrier's own choice."""
+    whisper: str | None = attrs.field(default=None, repr=False)
+    """Said to the callee alone, before the two are connected. `None`: they are at once."""
+    ring_s: float = 25.0
+    """How long the callee's phone may ring."""
 
 
 class Session(Protocol):
@@ -75,8 +123,13 @@ class Session(Protocol):
 class Tools(Protocol):
     """The functions a model may call."""
 
-    async def run(self, name: str, arguments: str) -> str:
+    async def run(self, name: str, arguments: str, call: CallControl | None = None) -> str:
         """Run one function and return its result as JSON text. Cancellable.
+
+        Args:
+            name: As the model gave it.
+            arguments: JSON text, as the model wrote it.
+            call: What the function may do to the call it runs in; `None`: it runs in none.
 
         Raises:
             ToolRefused: There is no such function, or the arguments do not fit it.

@@ -11,6 +11,7 @@ import attrs
 import pydantic
 import trio
 
+from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.messages import HANGUP
 
@@ -103,7 +104,7 @@ class Toolbox:
         """What the model is told, in the order of registration."""
         return tuple(tool.schema for tool in self._tools.values())
 
-    async def run(self, name: str, arguments: str) -> str:
+    async def run(self, name: str, arguments: str, call: CallControl | None = None) -> str:
         """See the `Tools` port."""
         tool = self._tools.get(name)
         if tool is None:

@@ -11,7 +11,8 @@ import attrs
 import structlog
 import trio
 
-from actors.errors import ToolRefused
+from actors.control import CallControl
+from actors.errors import CarrierRefused, ToolRefused
 from actors.lanes import Lane
 from actors.messages import (
     HANGUP,
@@ -88,6 +89,7 @@ class ToolExecutor:
         tools: The functions.
         notes: The call's clock and journal.
         tool_s: The longest a tool may take. Cancelled then, and the model is told.
+        control: What a tool may do to the call.
 
     """
 
@@ -98,6 +100,7 @@ class ToolExecutor:
     tools: Tools
     notes: Notes
     tool_s: float
+    control: CallControl
     _seen: set[str] = attrs.field(factory=set[str], init=False)
     _waiting: dict[str, _Batch] = attrs.field(factory=dict[str, _Batch], init=False)
     """Running calls, and the batch each belongs to."""
@@ -157,12 +160,12 @@ class ToolExecutor:
         output = _error("timed out; whether it took effect is not known")
         with trio.move_on_after(self.tool_s):
             with _Barrier() as barrier:
-                output = await self.tools.run(asked.name, asked.arguments)
+                output = await self.tools.run(asked.name, asked.arguments, self.control)
                 outcome = "returned"
             match barrier.failure:
                 case None:
                     pass
-                case ToolRefused(reason):
+                case ToolRefused(reason) | CarrierRefused(reason):
                     outcome, output = "refused", _error(reason)
                 case error:
                     outcome, output = _failed(asked, error)

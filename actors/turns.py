@@ -22,6 +22,8 @@ from actors.messages import (
     ResponseStarted,
     ResponseUnwanted,
     SessionLive,
+    SessionLost,
+    SessionMoved,
     SessionOrder,
     SpeechStarted,
     SpeechStopped,
@@ -90,6 +92,8 @@ class TurnTaking:
                 return list(orders)
             case PlayoutFull(response_id):
                 return self.turns.cancels(response_id)
+            case SessionLost() | SessionMoved():
+                return []
 
     def _order(self, orders: Sequence[SessionOrder] | GaveUp) -> None:
         if isinstance(orders, GaveUp):

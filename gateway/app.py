@@ -23,6 +23,7 @@ from actors.exits import AgentHungUp, CallerHungUp, Exit, TimedOut
 from actors.policy.journal import Observer
 from actors.toolbox import Toolbox
 from gateway import phone_call, twiml
+from gateway.agents import Agent
 from gateway.calls import Calls, Declined, IncomingCall, Offer, OpenSession, RunCall
 from gateway.config import Config, check_serving
 from gateway.door import MEDIA_PATH, MediaDoor
@@ -98,7 +99,7 @@ def create_app(
     app.config["BODY_TIMEOUT"] = BODY_S
     # For whoever serves this: `stop_admitting` is how a drain begins.
     app.extensions["calls"] = calls
-    _route(app, FrontDoor(calls, origin))
+    _route(app, FrontDoor(calls, origin, Agent(settings=config.agent)))
     hang_up_call = None if rest is None else rest.hang_up_ours
     app.asgi_app = MediaDoor(app.asgi_app, origin, calls, hang_up_call)  # type: ignore[assignment,method-assign]
 
@@ -121,6 +122,7 @@ class FrontDoor:
 
     calls: Calls
     origin: Origin
+    agent: Agent
 
     async def voice(self, fields: Fields) -> str:
         """Answer a call that is ringing."""
@@ -130,6 +132,7 @@ class FrontDoor:
             account_sid=values.get("AccountSid", ""),
             caller=values.get("From", ""),
             called=values.get("To", ""),
+            agent=self.agent,
         )
         account, call = incoming.account_sid, incoming.call_sid
         if not (_CALL_SID.fullmatch(call) and _ACCOUNT_SID.fullmatch(account)):

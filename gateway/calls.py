@@ -19,6 +19,7 @@ from actors.errors import SessionRefused
 from actors.exits import Crashed, Exit, Killed
 from actors.ports import Carrier, Session
 from actors.wire.twilio import Start
+from gateway.agents import Agent
 from gateway.barrier import Barrier
 from gateway.tokens import TOKEN_TTL_S, StreamTokens
 
@@ -44,6 +45,8 @@ class IncomingCall:
     caller: str = attrs.field(default="", repr=False)
     """As Twilio wrote it: a number, `anonymous`, `client:...`, `sip:...` or nothing."""
     called: str = attrs.field(default="", repr=False)
+    agent: Agent = attrs.field(factory=Agent, repr=False)
+    """Who answers it, and goes on answering it, whatever becomes of the configuration."""
 
 
 @attrs.frozen(eq=False)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from gateway.agents import AgentSettings
 from gateway.convert import CONVERTERS, FlightMode, Secret, is_loopback, split_bind, url_flaw
 
 __all__ = [
@@ -47,22 +48,6 @@ class ConfigError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
-
-
-@attrs.frozen
-class AgentSettings:
-    """Who answers the phone."""
-
-    model: str = "gpt-realtime-2.1"
-    voice: str = "marin"
-    instructions: str = (
-        "You are a friendly assistant on the telephone. Keep your answers short. "
-        "When the caller is done, say goodbye and hang up."
-    )
-    greeting: str | None = "Hello! How can I help you?"
-    """What the agent is to say first; `None`: it waits for the caller to speak."""
-    language: str | None = None
-    """ISO 639-1, for the recogniser of the caller's words; `None`: it finds out."""
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from actors.call import Limits, Plan, run_call
+from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.exits import Exit, Killed
 from actors.policy.record import CallRecord
@@ -271,14 +272,14 @@ class TappedTools:
     tap: Tap
     _runs: int = attrs.field(default=0, init=False)
 
-    async def run(self, name: str, arguments: str) -> str:
+    async def run(self, name: str, arguments: str, call: CallControl | None = None) -> str:
         """See the `Tools` port."""
         self._runs += 1
         number = self._runs
         self.tap.note("tool", ["begin", number, name, arguments])
         outcome, text = "failed", ""
         try:
-            text = await self.tools.run(name, arguments)
+            text = await self.tools.run(name, arguments, call)
             outcome = "returned"
         except ToolRefused as refused:
             outcome, text = "refused", refused.reason

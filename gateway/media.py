@@ -16,8 +16,9 @@ import attrs
 import structlog
 import trio
 
-from actors.errors import PeerGone, ProtocolError
+from actors.errors import CarrierRefused, PeerGone, ProtocolError
 from actors.messages import CallerAudio, CarrierFact, CarrierOrder
+from actors.ports import Transfer, TransferOutcome
 from actors.wire import twilio
 from gateway.tap import Content, Place, Tap, Unsent, from_phone, malformed, to_phone
 
@@ -61,6 +62,8 @@ class TwilioCarrier:
     _hang_up_call: HangUp | None = None
     tap: Tap | None = attrs.field(default=None, init=False)
     """Is told what crosses the socket. To be set between `introduce` and the call."""
+    keys_hidden: bool = attrs.field(default=False, init=False)
+    """Whether the tap is told of keys only that there were some."""
     malformed: int = attrs.field(default=0, init=False)
     """Messages dropped because they could not be read."""
     _start: twilio.Start | None = attrs.field(default=None, init=False)
@@ -145,6 +148,20 @@ class TwilioCarrier:
             await trio.lowlevel.checkpoint()
         else:
             await self._hang_up_call(self.start)
+
+    async def press(self, digits: str) -> None:
+        """Send keys: see `Carrier`."""
+        await trio.lowlevel.checkpoint()
+        raise CarrierRefused(f"{len(digits)} keys cannot be sent without Twilio's REST interface")
+
+    async def transfer(self, to: Transfer) -> TransferOutcome:
+        """Connect the caller to somebody else: see `Carrier`."""
+        await trio.lowlevel.checkpoint()
+        raise CarrierRefused(f"nobody can be reached in {to.ring_s:g} s without Twilio's REST")
+
+    def hide_keys(self, hidden: bool) -> None:
+        """Keep keys out of the log: see `Carrier`."""
+        self.keys_hidden = hidden
 
     async def aclose(self, code: int = 1000) -> None:
         """Close the stream: see `Carrier`. Takes `CLOSE_S` at most."""

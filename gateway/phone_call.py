@@ -18,8 +18,9 @@ from actors.policy.journal import CallFacts, Observer
 from actors.ports import CallStore, Carrier, Recorder, Session, Tools
 from actors.toolbox import ToolSchema
 from actors.wire.openai import SessionSettings
+from gateway.agents import AgentSettings
 from gateway.calls import IncomingCall, Offer
-from gateway.config import AgentSettings, CallSettings, Config
+from gateway.config import CallSettings, Config
 from gateway.flight import FILE_NAME, FileFlight, run_recorded_call
 from gateway.realtime import Connect, RealtimeSession, connect_to
 from gateway.recording import WavRecorder
@@ -138,9 +139,10 @@ def open_session(
     """
     if config.openai.api_key is None:
         raise SessionRefused("no_api_key", "OPENAI_API_KEY is not set")
+    agent = incoming.agent.settings
     session = RealtimeSession(
-        connect or connect_to(config.openai, config.agent.model),
-        session_settings(config.agent, toolbox),
+        connect or connect_to(config.openai, agent.model),
+        session_settings(agent, toolbox),
         flight=outside.flight(incoming.call_sid),
     )
     if session.flight is not None:
@@ -159,14 +161,14 @@ async def take_call(
     observer: Observer | None = None,
 ) -> Exit:
     """Run an announced call on its stream, to its end and its records."""
-    incoming, agent = offer.incoming, config.agent
+    incoming, agent = offer.incoming, offer.incoming.agent.settings
     facts = CallFacts(
         call_sid=incoming.call_sid,
         stream_sid=offer.stream_sid or "",
         account_sid=incoming.account_sid,
         from_number=incoming.caller,
         to_number=incoming.called,
-        agent="default",
+        agent=incoming.agent.name,
         model=agent.model,
         voice=agent.voice,
         started_at=outside.utc_now().isoformat(timespec="milliseconds"),

@@ -24,6 +24,7 @@ from actors.exits import (
     Refused,
     Stalled,
     TimedOut,
+    Transferred,
 )
 from actors.messages import (
     BargedIn,
@@ -255,6 +256,8 @@ def _told(why: Exit) -> str:
         case AgentHungUp(reason, goodbye_heard):
             heard = "its goodbye was heard" if goodbye_heard else "its goodbye was NOT heard"
             return f"the agent hung up, {heard}: {reason}"
+        case Transferred():
+            return "the caller was connected to somebody else"
         case PeerLost(peer, code, reason):
             return f"the {peer} was lost{'' if code is None else f' ({code})'}: {reason}"
         case Refused(code, message):

@@ -28,7 +28,7 @@ from actors.call import Plan, run_call
 from actors.exits import Crashed, Killed
 from actors.messages import CarrierFact, CarrierOrder, CreateResponse, SessionFact, SessionOrder
 from actors.policy.journal import CallFacts
-from actors.ports import Carrier
+from actors.ports import Carrier, Transfer, TransferOutcome
 from gateway.lab.determinism import run_seeded
 from gateway.lab.scenario import Scenario, parse
 from gateway.lab.world import World, _asgi_receive, _asgi_send
@@ -86,6 +86,15 @@ class TrappedCarrier:
     async def hang_up(self) -> None:
         self.trap.step()
         await self.carrier.hang_up()
+
+    async def press(self, digits: str) -> None:
+        await self.carrier.press(digits)
+
+    async def transfer(self, to: Transfer) -> TransferOutcome:
+        return await self.carrier.transfer(to)
+
+    def hide_keys(self, hidden: bool) -> None:
+        self.carrier.hide_keys(hidden)
 
     async def aclose(self) -> None:
         # Closed, and then the error: an adapter that leaves sockets open is its own tests' matter.

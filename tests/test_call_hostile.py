@@ -46,6 +46,7 @@ from actors.ports import CallStore
 from actors.toolbox import Toolbox
 from gateway.recording import MemoryRecorder
 from gateway.store import MemoryStore
+from tests.worlds import Straight
 
 Manner = Literal["well", "never", "raises"]
 
@@ -96,7 +97,7 @@ async def act(manner: Manner, well_s: float = 0.0) -> None:
 
 
 @attrs.define(eq=False)
-class Phone:
+class Phone(Straight):
     """Stands for a carrier that plays, echoes marks, and is as bad as it is told to be.
 
     Its goodbye takes as long as that of a real one whose peer is dead.

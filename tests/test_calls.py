@@ -17,11 +17,12 @@ from actors.wire.twilio import Start
 from gateway.calls import Calls, IncomingCall, Offer
 from gateway.tokens import StreamTokens
 from tests.doors import SilentSession
+from tests.worlds import Straight
 
 BYE = AgentHungUp("bye", goodbye_heard=True)
 
 
-class SilentCarrier:
+class SilentCarrier(Straight):
     """Stands for a stream on which nothing happens."""
 
     async def receive(self) -> CarrierFact:

@@ -27,7 +27,17 @@ FORBIDDEN: Final = {
     "actors/exits.py": PURE,
     "actors/ports.py": PURE,
 }
-SHARED: Final = {"errors", "exits", "lanes", "messages", "notes", "policy", "ports", "wire"}
+SHARED: Final = {
+    "control",
+    "errors",
+    "exits",
+    "lanes",
+    "messages",
+    "notes",
+    "policy",
+    "ports",
+    "wire",
+}
 """What every actor may import."""
 SPOKEN: Final = {
     "recording": {"CallerHeard", "AgentSent", "AgentCut", "RecordingFact"},

@@ -13,6 +13,7 @@ import pytest
 import structlog
 import trio
 
+from actors.control import CallControl
 from actors.exits import CallerHungUp, Exit
 from actors.messages import (
     CarrierFact,
@@ -28,7 +29,7 @@ from actors.messages import (
     TruncateItem,
 )
 from actors.policy.record import CallRecord
-from actors.ports import CallStore, Carrier, Recorder, Session
+from actors.ports import CallStore, Carrier, Recorder, Session, Transfer, TransferOutcome
 from actors.toolbox import ToolSchema
 from gateway.calls import Offer
 from gateway.config import Config
@@ -65,6 +66,15 @@ class WrongCarrier:
     async def hang_up(self) -> None:
         await self.carrier.hang_up()
 
+    async def press(self, digits: str) -> None:
+        await self.carrier.press(digits)
+
+    async def transfer(self, to: Transfer) -> TransferOutcome:
+        return await self.carrier.transfer(to)
+
+    def hide_keys(self, hidden: bool) -> None:
+        self.carrier.hide_keys(hidden)
+
     async def aclose(self) -> None:
         await trio.sleep(self.goodbye_s)
         await self.carrier.aclose()
@@ -100,12 +110,12 @@ class WrongTools:
     def schemas(self) -> tuple[ToolSchema, ...]:
         return self.tools.schemas()
 
-    async def run(self, name: str, arguments: str) -> str:
+    async def run(self, name: str, arguments: str, call: CallControl | None = None) -> str:
         if self.tells:
             log.info("tool.started", tool=name, given=arguments)
         for _ in range(self.times - 1):
-            await self.tools.run(name, arguments)
-        return await self.tools.run(name, arguments)
+            await self.tools.run(name, arguments, call)
+        return await self.tools.run(name, arguments, call)
 
 
 @attrs.define(eq=False)

@@ -11,8 +11,10 @@ from typing import Any
 
 import trio
 
+from actors.errors import CarrierRefused
 from actors.exits import Exit
 from actors.messages import AppendAudio, SessionFact, SessionOrder
+from actors.ports import Transfer, TransferOutcome
 from gateway.lab.scenario import parse
 from gateway.lab.world import World
 
@@ -46,6 +48,21 @@ def at(when_s: float, do: Callable[[World], Awaitable[None]]) -> Callable[[World
         await do(one)
 
     return later
+
+
+class Straight:
+    """The part of a carrier's double that cannot do more with a call than carry it."""
+
+    keys_hidden = False
+
+    async def press(self, digits: str) -> None:
+        raise CarrierRefused("this line has no keys")
+
+    async def transfer(self, to: Transfer) -> TransferOutcome:
+        raise CarrierRefused("this line goes nowhere else")
+
+    def hide_keys(self, hidden: bool) -> None:
+        self.keys_hidden = hidden
 
 
 class Scripted:

@@ -418,6 +418,14 @@ def _event(order: call.SessionOrder) -> dict[str, Any]:
         case call.ReturnToolOutput(tool_call_id, output):
             item = {"type": "function_call_output", "call_id": tool_call_id, "output": output}
             return {"type": "conversation.item.create", "item": item}
+        case call.AddText(role, text):
+            content = [{"type": "input_text", "text": text}]
+            message = {"type": "message", "role": role, "content": content}
+            return {"type": "conversation.item.create", "item": message}
+        case call.CommitAudio():
+            return {"type": "input_audio_buffer.commit"}
+        case call.ChangeSession():
+            raise AssertionError("written by `encode_change`, which knows the rest of the session")
 
 
 def encode_update(settings: SessionSettings) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 import trio
 
+from actors.control import CallControl
 from actors.policy.record import CallRecord
 from actors.toolbox import Toolbox, ToolSchema
 from gateway.client_socket import CannotOpen
@@ -38,15 +39,15 @@ class FaultyTools:
         """What the model is told."""
         return self.tools.schemas()
 
-    async def run(self, name: str, arguments: str) -> str:
+    async def run(self, name: str, arguments: str, call: CallControl | None = None) -> str:
         """See the `Tools` port."""
         self.runs.append(name)
         try:
-            return await self._run(name, arguments)
+            return await self._run(name, arguments, call)
         finally:
             self.done_s.append(trio.current_time())
 
-    async def _run(self, name: str, arguments: str) -> str:
+    async def _run(self, name: str, arguments: str, call: CallControl | None) -> str:
         odd: str | None = None
         for fault in self.striker.strikes("tool", self.call, name):
             match fault.do:
@@ -60,7 +61,7 @@ class FaultyTools:
                     odd = fault.detail
         if odd is not None:
             return await _odd_result(odd)
-        return await self.tools.run(name, arguments)
+        return await self.tools.run(name, arguments, call)
 
 
 async def _odd_result(which: str) -> str:

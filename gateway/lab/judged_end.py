@@ -16,6 +16,7 @@ from actors.exits import (
     Refused,
     Stalled,
     TimedOut,
+    Transferred,
 )
 from actors.messages import FRAME_MS, ULAW_BYTES_PER_MS
 from actors.policy.hangup import GOODBYE_MAX_MS
@@ -178,6 +179,8 @@ def _happened(case: Case, why: Exit) -> bool:
             return any(stream.stopped_s is not None for stream in seen.streams)
         case AgentHungUp():
             return any(why.tool_call_id in session.asked for session in seen.sessions)
+        case Transferred():
+            return False  # Nobody asks for one in a simulation.
         case PeerLost(peer="carrier"):
             return any(
                 stream.told_s is not None and stream.stopped_s is None for stream in seen.streams

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import attrs
 import trio
 
+from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.messages import ULAW_SILENCE
 from gateway.client_socket import MESSAGE_MAX_BYTES
@@ -120,7 +121,12 @@ class RecordedTools:
                     pass
         return cls(by_call)
 
-    async def run(self, name: str, arguments: str) -> str:
+    async def run(
+        self,
+        name: str,
+        arguments: str,
+        call: CallControl | None = None,  # noqa: ARG002
+    ) -> str:
         """See the `Tools` port."""
         await trio.lowlevel.checkpoint()
         waiting = self._runs[name, arguments]
