@@ -1,12 +1,15 @@
-"""Agents: who answers the phone, and which of them a number belongs to. Pure."""
+"""Agents: who answers the phone, and what they are told. Pure."""
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from pathlib import Path
 from typing import Final, Literal
 
 import attrs
 
+from actors.toolbox import Toolbox
 from gateway.convert import Secret
 
 DEFAULT: Final = "default"
@@ -20,6 +23,42 @@ Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 AudioFormat = Literal["g711_ulaw", "g711_alaw", "pcm16"]
 KeyTones = Literal["redirect", "in_band"]
 OnFailure = Literal["hang_up", "transfer", "message"]
+
+PHONE_MENUS: Final = """\
+# When a machine answers
+
+You may reach a phone menu, a queue or voice mail instead of a person. Then:
+- Listen to the whole menu before you choose. Say nothing while it speaks: many menus listen for \
+words as well as keys, and start again when they hear any.
+- Choose with the function send_dtmf, in a response without words. Send only digits that the menu \
+offered, or that you were asked to enter. After a number that is asked for, send `#` if the menu \
+wants it; between two menus that follow each other without a pause, `w` waits half a second.
+- One choice at a time: after each, listen to what comes next.
+- "Invalid option", "I did not understand" or the same menu once more: you may have been too early \
+or wrong. Listen to the whole menu again, then choose again. Never send the same digits a third \
+time.
+- No option fits, or you do not get ahead: send 0 and ask for a person. Many menus connect to one \
+when nothing is pressed, too.
+- Hold music, "please hold", "you are number three": wait in silence, however long it takes, and \
+answer nothing. Speak again only when somebody speaks to you.
+- Voice mail or an answering machine: do not talk to it, unless your task says to leave a message. \
+If it does, wait for the tone, say it once, briefly, and hang up.
+- Do not converse with machines unless a voice menu asks you to speak; then answer it in as few \
+words as it needs.
+- As soon as a person speaks, say who you are and why you call.\
+"""
+"""Guidance for the far end being a machine, added to the instructions by `phone_menus`."""
+
+WITHHELD: Final = "a withheld number"
+_NUMBERLESS: Final = {"+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"}
+"""What carriers send for no number: ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN, UNAVAILABLE, as they
+are spelt on a keypad."""
+_SHOWN_CALLER: Final = re.compile(r"\+?[0-9]{2,15}|sips?:[\w.+-]{1,32}@[\w.-]{1,64}", re.ASCII)
+"""What of a caller's own making may stand in instructions: nobody gives orders by caller id."""
+_WEEKDAYS: Final = (
+    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
+)  # fmt: skip
+"""English whatever the locale is: instructions are compared, and hashed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,7 +118,8 @@ class AgentSettings:
     temperature: float | None = None
     """Read where an old configuration has it, and never sent: no session takes it any more."""
     audio: AudioFormat = "g711_ulaw"
-    """What the session speaks. The phone always speaks mu-law."""
+    """What the session speaks. The phone always speaks mu-law. `pcm16` makes every turn of the
+    caller up to 73 ms later: that much is held back by the resampler."""
 
     max_call_s: float | None = None
     """`None`: as `calls.max_call_s` says."""
@@ -122,3 +162,26 @@ class Agent:
     settings: AgentSettings = attrs.field(factory=AgentSettings)
     version: str = ""
     """A hash of everything that makes it what it is: its settings, its instructions, its tools."""
+    tools: Toolbox | None = attrs.field(default=None, eq=False, repr=False)
+    """The functions of its files, as they were when it was made. `None`: it has no files."""
+
+
+def instructions_for(settings: AgentSettings, caller: str, today: date) -> str:
+    """What the model is told at the beginning of a call.
+
+    Args:
+        settings: Of the agent. Its `instructions` are the text, wherever it came from.
+        caller: As the carrier names them: `+4930123456`, `sip:...`, or something else for nobody.
+        today: Where the agent works.
+
+    """
+    text = settings.instructions
+    if settings.phone_menus:
+        text = f"{text}\n\n{PHONE_MENUS}"
+    known = caller not in _NUMBERLESS and _SHOWN_CALLER.fullmatch(caller) is not None
+    woven = {
+        "{date}": f"{_WEEKDAYS[today.weekday()]}, {today.isoformat()}",
+        "{caller}": caller if known else WITHHELD,
+    }
+    # In one pass: what is put in place of one is not looked at again.
+    return re.sub(r"\{date\}|\{caller\}", lambda found: woven[found[0]], text)

@@ -7,17 +7,28 @@ every mistake at once, each with its place and the nearest thing that would have
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-import attrs
-
+from gateway.agent_rules import Surroundings
 from gateway.agents import AgentSettings
-from gateway.convert import CONVERTERS, FlightMode, Secret, is_loopback, split_bind, url_flaw
+from gateway.convert import Secret, is_loopback, nearest, split_bind
+from gateway.reading import Reading
+from gateway.settings import (
+    AGENT,
+    KEYS,
+    CallSettings,
+    Config,
+    ConfigError,
+    OpenAISettings,
+    ServerSettings,
+    TwilioSettings,
+    auth_headers,
+    is_azure,
+)
+from gateway.written import CONFIG_NAME, Entry
 
 __all__ = [
     "AgentSettings",
@@ -28,154 +39,81 @@ __all__ = [
     "Secret",
     "ServerSettings",
     "TwilioSettings",
+    "agent_settings",
+    "auth_headers",
     "check_serving",
+    "config_file",
+    "is_azure",
     "is_loopback",
     "load",
     "split_bind",
 ]
 
-SESSION_S: Final = 3600
-"""A session of the Realtime API ends after 60 minutes."""
 DEFAULT_FILE: Final = Path("offhook.toml")
 
 
-@attrs.frozen
-class ConfigError(Exception):
-    """The gateway cannot start like this."""
-
-    problems: tuple[str, ...]
-    """One sentence per mistake: what, where, and what would be right."""
-
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
-
-
-@attrs.frozen
-class ServerSettings:
-    """Where the gateway is found."""
-
-    bind: str = "127.0.0.1:8080"
-    """`host:port`; port 0 takes a free one."""
-    public_url: str | None = None
-    """What Twilio requests, without a path behind it unless a proxy strips one."""
-
-
-@attrs.frozen
-class CallSettings:
-    """What a call may take, and where it leaves its records."""
-
-    directory: Path = Path("calls")
-    max_call_s: float = 3540.0
-    """A model session ends after 60 minutes, and it is older than its call."""
-    max_concurrent: int = 100
-    """Calls being connected or held. One more is told that the line is busy."""
-    flight: FlightMode = "events"
-    """Whether a call leaves a log of everything that crossed its sockets, for `offhook replay`;
-    with `audio`, all that was said can be listened to in it."""
-
-
-@attrs.frozen
-class OpenAISettings:
-    """The model's server."""
-
-    api_key: Secret | None = None
-    realtime_url: str = "wss://api.openai.com/v1/realtime"
-    base_url: str = "https://api.openai.com/v1"
-    """For REST."""
-
-
-@attrs.frozen
-class TwilioSettings:
-    """The carrier's account."""
-
-    account_sid: str | None = None
-    auth_token: Secret | None = None
-    """Signs what Twilio sends us. Also the REST password when there is no API key."""
-    api_key: str | None = None
-    api_secret: Secret | None = None
-    api_url: str = "https://api.twilio.com"
-
-
-@attrs.frozen
-class Config:
-    """Every setting of the gateway. One attribute per section of the file."""
-
-    agent: AgentSettings = attrs.field(factory=AgentSettings)
-    server: ServerSettings = attrs.field(factory=ServerSettings)
-    calls: CallSettings = attrs.field(factory=CallSettings)
-    openai: OpenAISettings = attrs.field(factory=OpenAISettings)
-    twilio: TwilioSettings = attrs.field(factory=TwilioSettings)
-
-
-SECTIONS: Final[dict[str, type]] = {
-    "agent": AgentSettings,
-    "server": ServerSettings,
-    "calls": CallSettings,
-    "openai": OpenAISettings,
-    "twilio": TwilioSettings,
-}
-
-_KEYS: Final = {section: get_type_hints(settings) for section, settings in SECTIONS.items()}
-
-_COMMON_NAMES: Final = {
-    "OPENAI_API_KEY": ("openai", "api_key"),
-    "OPENAI_REALTIME_URL": ("openai", "realtime_url"),
-    "OPENAI_BASE_URL": ("openai", "base_url"),
-    "TWILIO_ACCOUNT_SID": ("twilio", "account_sid"),
-    "TWILIO_AUTH_TOKEN": ("twilio", "auth_token"),
-    "TWILIO_API_KEY": ("twilio", "api_key"),
-    "TWILIO_API_SECRET": ("twilio", "api_secret"),
-    "TWILIO_API_URL": ("twilio", "api_url"),
-    "OFFHOOK_BIND": ("server", "bind"),
-    "OFFHOOK_PUBLIC_URL": ("server", "public_url"),
-}
-_OWN_NAMES: Final = {
-    f"OFFHOOK_{section}_{key}".upper(): (section, key)
-    for section, keys in _KEYS.items()
-    for key in keys
-}
-ENVIRONMENT: Final = _COMMON_NAMES | _OWN_NAMES
-"""Environment name to setting. Later names win over earlier ones, and all win over the file."""
-
-
-def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+def load(
+    path: Path | None, environ: Mapping[str, str], *, functions: Collection[str] = ()
+) -> Config:
     """Read the settings.
 
     Args:
         path: The file named on the command line. Else `OFFHOOK_CONFIG` names it, and else
             `offhook.toml` is read if there is one.
         environ: Usually `os.environ`. An empty value counts as not set.
+        functions: The names of the tools that a host application gives to `create_app`.
 
     Raises:
         ConfigError: Something is misspelt, of the wrong kind, or does not fit together.
 
     """
-    problems: list[str] = []
-    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    places: dict[tuple[str, str], str] = {}
+    file, must_exist = config_file(path, environ)
+    return Reading(functions).config(file, environ, must_exist=must_exist)
 
-    file, must_exist = _file(path, environ)
-    for section, key, value in _read(file, problems, must_exist=must_exist):
-        places[section, key] = f"{section}.{key} in {file}"
-        values[section][key] = value
-    for name, text in _relevant(environ, problems).items():
-        section, key = ENVIRONMENT[name]
-        places[section, key] = name
-        values[section][key] = text
 
-    for (section, key), place in places.items():
-        convert = CONVERTERS[_KEYS[section][key]]
-        try:
-            values[section][key] = convert(values[section][key], place.isupper())
-        except ValueError as error:
-            problems.append(f"{place} {error}")
-            del values[section][key]
+def agent_settings(
+    table: Mapping[str, Any],
+    base: AgentSettings | None = None,
+    *,
+    place: str = "agent",
+    directory: Path = Path(),
+    functions: Collection[str] = (),
+) -> AgentSettings:
+    """The settings of one agent, from keys and values as TOML has them, over those of another.
 
-    config = Config(**{name: SECTIONS[name](**keys) for name, keys in values.items()})
-    problems.extend(_impossible(config, places))
-    if problems:
-        raise ConfigError(tuple(problems))
-    return config
+    Args:
+        table: What is written.
+        base: Whose settings it inherits.
+        place: Of the table, for whoever has to mend it.
+        directory: What its relative paths are relative to.
+        functions: The names of tools that are there whatever the settings say.
+
+    Raises:
+        ConfigError: With every mistake.
+
+    """
+    reading = Reading(functions)
+    for key, value in table.items():
+        if key in KEYS[AGENT]:
+            where = f"{place}.{key}"
+            reading.take_in(
+                Entry(AGENT, key, value, where, from_environ=False, directory=directory)
+            )
+        else:
+            reading.problems.append(f"{place}.{key} is unknown{nearest(key, KEYS[AGENT])}")
+    agent = reading.agent(AGENT, base or AgentSettings())
+    reading.judge(AGENT, agent, Surroundings(CallSettings().max_call_s, is_azure=False))
+    reading.finish()
+    return agent
+
+
+def config_file(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
+    """The file that is read, and whether somebody asked for it. See `load`."""
+    if path is not None:
+        return path, True
+    if named := environ.get(CONFIG_NAME):
+        return Path(named), True
+    return DEFAULT_FILE, False
 
 
 def check_serving(config: Config) -> None:
@@ -211,90 +149,3 @@ def check_serving(config: Config) -> None:
 
 def _is_public(url: str | None) -> bool:
     return url is not None and not is_loopback(urlsplit(url).hostname or "")
-
-
-def _file(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
-    """The file to read, and whether somebody asked for it."""
-    if path is not None:
-        return path, True
-    if named := environ.get("OFFHOOK_CONFIG"):
-        return Path(named), True
-    return DEFAULT_FILE, False
-
-
-def _read(file: Path, problems: list[str], *, must_exist: bool) -> list[tuple[str, str, Any]]:
-    """Every setting of the file, unconverted; what is no setting becomes a problem."""
-    found: list[tuple[str, str, Any]] = []
-    for section, table in _tables(file, problems, must_exist=must_exist).items():
-        if section not in SECTIONS:
-            what = f"[{section}]" if isinstance(table, dict) else f"the key {section}"
-            problems.append(f"{what} in {file} is unknown{_nearest(section, list(SECTIONS))}")
-        elif not isinstance(table, dict):
-            problems.append(f"{section} in {file} must be a section: [{section}]")
-        else:
-            for key, value in table.items():
-                if key in _KEYS[section]:
-                    found.append((section, key, value))
-                else:
-                    hint = _nearest(key, list(_KEYS[section]))
-                    problems.append(f"{section}.{key} in {file} is unknown{hint}")
-    return found
-
-
-def _tables(file: Path, problems: list[str], *, must_exist: bool) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if must_exist:
-            problems.append(f"{file} does not exist")
-    except OSError as error:
-        problems.append(f"{file} cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        problems.append(f"{file} is not UTF-8 text")
-    except tomllib.TOMLDecodeError as error:
-        problems.append(f"{file} is not TOML: {error}")
-    return {}
-
-
-def _relevant(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    known = [*ENVIRONMENT, "OFFHOOK_CONFIG"]
-    problems.extend(
-        f"{name} in the environment is unknown{_nearest(name, known)}"
-        for name in sorted(environ)
-        if name.startswith("OFFHOOK_") and name not in known
-    )
-    return {name: environ[name] for name in ENVIRONMENT if environ.get(name)}
-
-
-def _nearest(word: str, words: list[str]) -> str:
-    close = get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there is {', '.join(sorted(words))}"
-
-
-def _impossible(config: Config, places: Mapping[tuple[str, str], str]) -> list[str]:
-    """What each value allows and all together do not."""
-    problems: list[str] = []
-
-    def check(section: str, key: str, flaw: str | None) -> None:
-        if flaw is not None:
-            problems.append(f"{places.get((section, key), f'{section}.{key}')} {flaw}")
-
-    try:
-        split_bind(config.server.bind)
-    except ValueError as error:
-        check("server", "bind", str(error))
-    if config.server.public_url is not None:
-        flaw = url_flaw(config.server.public_url, "https", "http")
-        check("server", "public_url", flaw)
-    check("openai", "realtime_url", url_flaw(config.openai.realtime_url, "wss", "ws"))
-    check("openai", "base_url", url_flaw(config.openai.base_url, "https", "http"))
-    check("twilio", "api_url", url_flaw(config.twilio.api_url, "https", "http"))
-    if (config.twilio.api_key is None) != (config.twilio.api_secret is None):
-        check("twilio", "api_key", "and twilio.api_secret go together: set both or neither")
-    elif config.twilio.api_key is not None and config.twilio.account_sid is None:
-        check("twilio", "api_key", "needs twilio.account_sid: its address is made from it")
-    if not config.agent.model:
-        check("agent", "model", "must name a model")
-    if config.calls.max_call_s > SESSION_S:
-        check("calls", "max_call_s", f"must be at most {SESSION_S}, the length of a model session")
-    return problems

@@ -1,0 +1,77 @@
+"""What docs/configuration.md says of every key is what the code does."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import attrs
+import pytest
+
+from gateway.config import load
+from gateway.settings import KEYS, SECTIONS
+from gateway.written import COMMON_NAMES
+
+TEXT = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+
+
+def rows(section: str) -> dict[str, list[str]]:
+    """The cells of every key in the table of a section."""
+    table = TEXT.partition(f"### `[{section}]`\n")[2].partition("\n### ")[0]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line.startswith("| `")
+    ]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def shown(default: object) -> str:
+    match default:
+        case None:
+            return ""
+        case bool():
+            return f"`{str(default).lower()}`"
+        case ():
+            return "`[]`"
+        case str() if len(default) > 60:
+            return f'`"{default[:40]}…"`'
+        case str() | Path():
+            return f'`"{default}"`'
+        case _:
+            return f"`{default:g}`"
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_documented_with_its_default(section: str) -> None:
+    defaults = SECTIONS[section]()
+
+    assert {key: cells[0] for key, cells in rows(section).items()} == {
+        key: shown(getattr(defaults, key)) for key in KEYS[section]
+    }
+    assert list(rows(section)) == [field.name for field in attrs.fields(SECTIONS[section])]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_other_name_in_the_environment_is_documented_in_the_order_of_winning(
+    section: str,
+) -> None:
+    names: dict[str, list[str]] = {}
+    for name, (owner, key) in COMMON_NAMES.items():
+        if owner == section:
+            names.setdefault(key, []).append(f"`{name}`")
+
+    assert {key: cells[1] for key, cells in rows(section).items() if cells[1]} == {
+        key: ", ".join(found) for key, found in names.items()
+    }
+
+
+def test_the_example_is_one(tmp_path: Path) -> None:
+    example = TEXT.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "offhook.toml").write_text(example)
+    (tmp_path / "front-desk.txt").write_text("You answer for Acme.")
+    (tmp_path / "orders.py").write_text("")
+    config = load(tmp_path / "offhook.toml", {})
+
+    assert list(config.agents) == list(tomllib.loads(example)["agents"]) == ["sales", "night"]
+    assert config.agents["night"].transfer_to is None
