@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, NoReturn, Protocol
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import attrs
 import structlog
@@ -15,11 +15,20 @@ from trio_websocket import ConnectionClosed
 from wsproto.utilities import LocalProtocolError
 
 from actors.errors import FATAL_CODES, PeerGone, ProtocolError, SessionRefused
-from actors.messages import AppendAudio, OrderRefused, SessionFact, SessionLive, SessionOrder
+from actors.messages import (
+    AppendAudio,
+    ChangeSession,
+    OrderRefused,
+    SessionFact,
+    SessionLive,
+    SessionOrder,
+)
 from actors.wire import openai as wire
+from actors.wire import openai_session
 from gateway.client_socket import CannotOpen, over_websocket
-from gateway.config import OpenAISettings
+from gateway.config import OpenAISettings, auth_headers
 from gateway.tap import Content, Flight, Place, Unsent, from_model, to_model
+from gateway.transcode import Transcoder, transcoder
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -28,6 +37,9 @@ NO_USE_TRYING: Final = frozenset({400, 401, 403, 404})
 
 SERVER_FAULT: Final = "server_error"
 """The type of an error that is not ours: another session may do better."""
+NAMES_A_MODEL: Final = frozenset({"model", "deployment"})
+"""In the query of a URL. The second: what Azure calls one of its own."""
+
 NO_CLOSE_FRAME: Final = 1006
 """What stands for a connection that just ended. Source: RFC 6455, section 7.4.1."""
 
@@ -77,16 +89,24 @@ Connect = Callable[[Use], Awaitable[object]]
 """Opens the socket, lets it be used, and leaves nothing open. Raises `CannotOpen`."""
 
 
+def url_for(base_url: str, model: str) -> str:
+    """Where a session with `model` is had. A URL that names one itself is taken at its word."""
+    parts = urlsplit(base_url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if not NAMES_A_MODEL.intersection(key for key, _ in query):
+        query.append(("model", model))
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
 def connect_to(
     settings: OpenAISettings, model: str, patience: Patience = DEFAULT_PATIENCE
 ) -> Connect:
     """How to reach the model's server."""
-    url = f"{settings.realtime_url}?{urlencode({'model': model})}"
+    url = url_for(settings.realtime_url, model)
 
     async def connect(use: Use) -> None:
         # Revealed here and kept nowhere: what is kept can be printed.
-        key = settings.api_key.reveal() if settings.api_key is not None else ""
-        headers = {"authorization": f"Bearer {key}"}
+        headers = auth_headers(settings, url)
         await over_websocket(
             url, headers, use, connect_s=patience.connect_s, close_s=patience.close_s
         )
@@ -103,7 +123,8 @@ class RealtimeSession:
     """
 
     connect: Connect = attrs.field(repr=False)
-    settings: wire.SessionSettings
+    settings: openai_session.SessionSettings
+    """What it is asked to be, every `ChangeSession` included: a successor begins with these."""
     patience: Patience = DEFAULT_PATIENCE
     flight: Flight | None = None
     """Is told what crosses the socket, from the first attempt on."""
@@ -115,6 +136,8 @@ class RealtimeSession:
     _failure: PeerGone | SessionRefused | None = attrs.field(default=None, init=False)
     _facts: deque[SessionFact] = attrs.field(factory=deque[SessionFact], init=False)
     """Facts of an event already read."""
+    _transcoder: Transcoder = attrs.field(init=False)
+    """Of this connection: it remembers what went over it."""
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _running: bool = attrs.field(default=False, init=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -146,8 +169,31 @@ class RealtimeSession:
     async def send(self, order: SessionOrder) -> None:
         """See the `Session` port."""
         socket = await self._ready()
-        audio = order if isinstance(order, AppendAudio) else None
-        await self._send(socket, wire.encode(order), audio)
+        match order:
+            case AppendAudio(payload):
+                spoken = self._transcoder.to_session(payload)
+                if spoken:
+                    await self._send(socket, wire.encode(AppendAudio(spoken)), order)
+                else:
+                    await trio.lowlevel.checkpoint()
+                    self._note_sent("", order)  # A resampler has it, and it is on its way.
+            case ChangeSession():
+                # Before it is sent: what follows, and whoever comes after us, builds on it.
+                self.settings = openai_session.changed(self.settings, order)
+                await self._send(socket, openai_session.encode_change(self.settings, order))
+            case _:
+                await self._send(socket, wire.encode(order))
+
+    async def send_event(self, text: str) -> None:
+        """Send one client event as it stands, once live. Cancellable like `send`.
+
+        Raises:
+            PeerGone: As from `send`.
+            SessionRefused: As from `receive`.
+
+        """
+        socket = await self._ready()
+        await self._send(socket, text)
 
     async def aclose(self) -> None:
         """See the `Session` port."""
@@ -205,19 +251,21 @@ class RealtimeSession:
             SessionRefused: It does not want to, or does not do what it was asked to.
 
         """
+        self._transcoder = transcoder(self.settings.audio)
         with suppress(PeerGone, SessionRefused):
             # A server that will not have us may have closed already. It said why before that,
             # and reading finds out.
-            await self._send(socket, wire.encode_update(self.settings))
+            await self._send(socket, openai_session.encode_update(self.settings))
         created = False
         while True:
             match self._read(await self._next(socket)):
                 case wire.SessionCreated():
                     created = True
                 case wire.SessionUpdated(session) if created:
-                    if not wire.formats_confirmed(session):
+                    if not wire.formats_confirmed(session, self.settings.audio):
                         raise SessionRefused(
-                            "format_not_applied", "the session did not take on mu-law"
+                            "format_not_applied",
+                            f"the session did not take on {self.settings.audio}",
                         )
                     self._facts.append(SessionLive(session.id, session.expires_at))
                     return
@@ -271,7 +319,7 @@ class RealtimeSession:
             raise self._why_closed(closed) from None
 
     async def _send(self, socket: Socket, text: str, audio: AppendAudio | None = None) -> None:
-        """Send one event; `audio` if that is all there is in it."""
+        """Send one event; `audio` if that is all there is in it, as the call gave it."""
         unsent = Unsent(self._note, "model.closed", trio.current_time)
         with trio.move_on_after(self.patience.send_s), unsent:
             try:
@@ -281,9 +329,7 @@ class RealtimeSession:
             except BROKEN:
                 self._note("model.closed", ["broken"])
                 raise self._failure or PeerGone("session", None, "the connection broke") from None
-            if self.flight is not None:
-                content = to_model(text, audio, with_audio=self.flight.with_audio)
-                self.flight.note("model.out", content)
+            self._note_sent(text, audio)
             return
         # Half a message may be out, and nothing that follows it would make sense.
         self._failure = PeerGone("session", None, f"did not read for {self.patience.send_s:g} s")
@@ -311,7 +357,8 @@ class RealtimeSession:
         self.ignored[kind if known else "other"] += 1
 
     def _take_in(self, event: wire.ServerEvent) -> None:
-        self._facts.extend(wire.to_facts(event))
+        for heard in self._transcoder.to_call(event):
+            self._facts.extend(wire.to_facts(heard))
         if isinstance(event, wire.ErrorEvent):
             code = event.error.code or event.error.type
             if code in FATAL_CODES:
@@ -335,6 +382,11 @@ class RealtimeSession:
         if code in FATAL_CODES:
             return SessionRefused(code, "the session was closed by its server")
         return PeerGone("session", reason.code, words)
+
+    def _note_sent(self, text: str, audio: AppendAudio | None) -> None:
+        if self.flight is not None:
+            content = to_model(text, audio, with_audio=self.flight.with_audio)
+            self.flight.note("model.out", content)
 
     def _note(self, place: Place, content: Content) -> None:
         if self.flight is not None:

@@ -29,6 +29,7 @@ from actors.exits import Crashed, Killed
 from actors.messages import CarrierFact, CarrierOrder, CreateResponse, SessionFact, SessionOrder
 from actors.policy.journal import CallFacts
 from actors.ports import Carrier, Transfer, TransferOutcome
+from actors.wire.openai_session import ServerVad
 from gateway.lab.determinism import run_seeded
 from gateway.lab.scenario import Scenario, parse
 from gateway.lab.world import World, _asgi_receive, _asgi_send
@@ -308,9 +309,12 @@ def _world(point: Point, trap: Trap) -> SweptWorld:
         toolbox=toolbox(),
         trap=trap,
         trapped=point.disturbance == "carrier",
+        manners=call.manners,
         **disk,
     )
-    made.session.settings = attrs.evolve(made.session.settings, silence_ms=200)
+    made.session.settings = attrs.evolve(
+        made.session.settings, turn_detection=ServerVad(silence_ms=200)
+    )
     if call.first_attempt_fails:
         made.session.connect = SecondAttempt(made.session.connect)
     if point.disturbance == "session":

@@ -80,7 +80,7 @@ ACCEPTED: list[Json] = [
     tool(name="a" * 64),
     put("tools", [{"type": "mcp", "server_label": "s", "server_url": "https://x.example"}]),
     put("tool_choice", "required"),
-    put("tool_choice", {"type": "function", "name": "f"}),
+    {**tool(), **put("tool_choice", {"type": "function", "name": "f"})},
     put("reasoning", {"effort": "low"}),
     put("parallel_tool_calls", False),
     put("tracing", "auto"),
@@ -125,6 +125,7 @@ REFUSED: list[tuple[Json, str, str]] = [
     (put("audio.input.format", "audio/pcmu"), TYPE, "audio.input.format"),
     (put("audio.input.voice", "marin"), UNKNOWN, "audio.input.voice"),
     (put("audio.output.voice", "nobody"), VALUE, "audio.output.voice"),
+    (put("audio.output.voice", {"id": "marin"}), VALUE, "audio.output.voice.id"),
     (put("audio.output.speed", 0.24), VALUE, "audio.output.speed"),
     (put("audio.output.speed", 1.51), VALUE, "audio.output.speed"),
     (put("audio.output.speed", "1.0"), TYPE, "audio.output.speed"),
@@ -156,6 +157,8 @@ REFUSED: list[tuple[Json, str, str]] = [
     ),
     (put(SCRIBE, {"model": "nobody"}), VALUE, f"{SCRIBE}.model"),
     (put(SCRIBE, {"model": "whisper-1", "keywords": ["Acme"]}), VALUE, f"{SCRIBE}.keywords"),
+    (put(SCRIBE, {"model": "whisper-1", "language": "german"}), VALUE, f"{SCRIBE}.language"),
+    (put(SCRIBE, {"model": "gpt-transcribe", "languages": [""]}), VALUE, f"{SCRIBE}.languages[0]"),
     (put(SCRIBE, {"model": "gpt-transcribe", "delay": "low"}), VALUE, f"{SCRIBE}.delay"),
     (put(SCRIBE, {"model": "gpt-realtime-whisper", "prompt": "x"}), VALUE, f"{SCRIBE}.prompt"),
     (put("max_output_tokens", 0), VALUE, "max_output_tokens"),
@@ -175,6 +178,7 @@ REFUSED: list[tuple[Json, str, str]] = [
     (put("tools", [{"type": "mcp"}]), MISSING, "tools[0].server_label"),
     (put("tool_choice", "maybe"), VALUE, "tool_choice"),
     (put("tool_choice", {"type": "function"}), MISSING, "tool_choice.name"),
+    (put("tool_choice", {"type": "function", "name": "f"}), VALUE, "tool_choice"),
     (put("reasoning", {"effort": "none"}), VALUE, "reasoning.effort"),
     (put("truncation", {"type": "retention_ratio"}), MISSING, "truncation.retention_ratio"),
     (put("model", "gpt-realtime"), VALUE, "model"),
@@ -275,6 +279,38 @@ def test_the_voice_is_fixed_once_it_was_heard() -> None:
 
     assert error_of(changed)["code"] == "cannot_update_voice"
     assert kept[0]["type"] == "session.updated"
+
+
+def test_the_speed_changes_between_responses_only() -> None:
+    client = Client.on_the_phone(script("Hello there."))
+    client.send("response.create")
+    client.run(100)
+    during = client.configure(audio={"output": {**ULAW, "speed": 1.2}})
+    client.run(5000)
+    client.configure(audio={"input": ULAW, "output": {**ULAW, "speed": 1.2}})
+
+    assert error_of([e for e in during if e["type"] == "error"])["param"].endswith("output.speed")
+    assert client.model.session["audio"]["output"]["speed"] == 1.2
+
+
+def test_an_update_that_is_static_on_a_phone_is_taken_and_noted() -> None:
+    """The server takes it, and the caller hears noise from then on."""
+    client = Client.on_the_phone(script("Hello there."))
+    client.configure(instructions="Be kind.")
+    client.configure(audio={"input": ULAW, "output": ULAW})
+    assert client.model.violations == []
+
+    client.send("response.create")
+    client.run(5000)
+    client.configure(audio={"input": {"transcription": None}})
+    client.configure(audio={"input": {"format": PCM}, "output": {**ULAW, "voice": "alloy"}})
+
+    assert client.model.violations == [
+        "an update of `audio` without its input format",
+        "an update of `audio` without its output format",
+        "the input format was changed in the middle of a conversation",
+        "the voice was sent again once it had been heard",
+    ]
 
 
 @pytest.mark.parametrize(

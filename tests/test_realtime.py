@@ -21,14 +21,15 @@ from actors.errors import PeerGone, SessionRefused
 from actors.exits import PeerLost, Refused, explain
 from actors.messages import (
     AppendAudio,
+    ChangeSession,
     CreateResponse,
     OrderRefused,
     SessionLive,
     SessionOrder,
 )
-from actors.wire.openai import SessionSettings
+from actors.wire.openai_session import AudioFormat, SessionSettings
 from gateway.config import OpenAISettings, Secret
-from gateway.realtime import Patience, RealtimeSession, connect_to
+from gateway.realtime import Patience, RealtimeSession, connect_to, url_for
 from tests.model_servers import Peer, Script, listening, rehearsal_model
 from tests.worlds import tone
 
@@ -178,6 +179,86 @@ async def test_the_second_attempt_counts_when_the_first_came_to_nothing() -> Non
     ):
         assert isinstance(await session.receive(), SessionLive)
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("audio", ["g711_alaw", "pcm16"])
+async def test_a_session_in_another_format_is_live_when_that_one_is_echoed(
+    audio: AudioFormat,
+) -> None:
+    settings = attrs.evolve(SETTINGS, audio=audio)
+    async with (
+        rehearsal_model("model: {}", tone) as server,
+        session_at(server.url, patience=Patience(), settings=settings) as session,
+    ):
+        assert isinstance(await session.receive(), SessionLive)
+        assert server.sessions[0].errors == []
+
+
+async def test_mulaw_is_a_refusal_where_pcm_was_asked_for() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.attend()
+
+    async with listening(script) as server:
+        settings = attrs.evolve(SETTINGS, audio="pcm16")
+        async with session_at(server.url, settings=settings) as session:
+            failure = await failure_of(session)
+
+    assert failure == Refused("format_not_applied", "the session did not take on pcm16")
+
+
+async def test_a_change_is_taken_and_kept_for_whoever_comes_after() -> None:
+    async with (
+        rehearsal_model("model: {}", tone) as server,
+        session_at(server.url, patience=Patience()) as session,
+    ):
+        await session.receive()
+        before = server.sessions[0].session["audio"]
+        await session.send(ChangeSession("Sell flowers.", "de"))
+        await session.send(ChangeSession(language="fr"))
+        model = server.sessions[0]
+        with trio.fail_after(2):
+            while len(model.received) < 3:  # noqa: ASYNC110 (it announces nothing)
+                await trio.sleep(0.01)
+
+        assert session.settings == attrs.evolve(
+            SETTINGS, instructions="Sell flowers.", language="fr"
+        )
+        assert model.session["instructions"] == "Sell flowers."
+        assert (model.errors, model.violations) == ([], [])
+        before["input"]["transcription"]["language"] = "fr"
+        assert model.session["audio"] == before
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("wss://api.openai.com/v1/realtime", "wss://api.openai.com/v1/realtime?model=m%2F1"),
+        (
+            "wss://x.openai.azure.com/openai/v1/realtime?model=mine",
+            "wss://x.openai.azure.com/openai/v1/realtime?model=mine",
+        ),
+        ("ws://127.0.0.1:1/?deployment=a+b", "ws://127.0.0.1:1/?deployment=a+b"),
+        ("ws://127.0.0.1:1/?api-version=", "ws://127.0.0.1:1/?api-version=&model=m%2F1"),
+    ],
+)
+def test_a_url_that_names_a_model_is_taken_at_its_word(base: str, url: str) -> None:
+    assert url_for(base, "m/1") == url
+
+
+async def test_azures_way_in_is_a_header_of_its_own() -> None:
+    async with rehearsal_model("model: {}", tone) as server:
+        url = server.url.replace("/v1/realtime", "/openai/v1/realtime?model=gpt-realtime")
+        openai = OpenAISettings(api_key=Secret("sk-test"), realtime_url=url, auth="api_key")
+        session = RealtimeSession(connect_to(openai, "gpt-realtime-2.1"), SETTINGS)
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.run)
+                live = await session.receive()
+                await session.aclose()
+
+        assert isinstance(live, SessionLive)
+        assert server.sessions[0].model == "gpt-realtime"
 
 
 # Not becoming live.

@@ -17,30 +17,12 @@ from cattrs.strategies import configure_tagged_union
 
 from actors import messages as call
 from actors.errors import ProtocolError
+from actors.wire.openai_session import FORMATS, AudioFormat, SessionSettings
+
+__all__ = ["SessionSettings"]  # Where a session's events are, its settings are looked for.
 
 NUMBER_DIGITS: Final = 10
 """Longer than any number of ours."""
-
-ULAW_FORMAT: Final = {"type": "audio/pcmu"}
-"""G.711 mu-law. `rate` must be absent: it is 8 kHz by definition."""
-
-
-@attrs.frozen
-class SessionSettings:
-    """What a session is asked to be. Everything that has a dangerous default is sent explicitly."""
-
-    instructions: str
-    voice: str = "marin"
-    tools: tuple[dict[str, Any], ...] = ()
-    """Flat function tools: `type`, `name`, `description`, `parameters`, and nothing else."""
-    transcription_model: str | None = "gpt-transcribe"
-    """`None`: no transcript of the caller."""
-    language: str | None = None
-    """ISO-639-1, for the transcription."""
-    threshold: float = 0.5
-    prefix_padding_ms: int = 300
-    silence_ms: int = 500
-    """The docs say 500 is the default; live sessions showed 200."""
 
 
 @attrs.frozen
@@ -175,7 +157,7 @@ class AudioDelta:
     response_id: str
     item_id: str
     delta: bytes
-    """Base64 on the wire, mu-law here."""
+    """Base64 on the wire. In the session's format, unless that was translated already."""
 
 
 @attrs.frozen
@@ -212,6 +194,7 @@ UNREAD: Final = frozenset(
         "conversation.item.input_audio_transcription.segment",
         "conversation.item.truncated",
         "input_audio_buffer.committed",
+        "input_audio_buffer.timeout_triggered",
         "rate_limits.updated",
         "response.content_part.added",
         "response.content_part.done",
@@ -428,48 +411,14 @@ def _event(order: call.SessionOrder) -> dict[str, Any]:
             raise AssertionError("written by `encode_change`, which knows the rest of the session")
 
 
-def encode_update(settings: SessionSettings) -> str:
-    """Write the `session.update` that makes a session ours, both formats always included.
-
-    A format left out of an update that touches `audio` falls back to 24 kHz PCM: noise on a phone
-    (openai-agents-js#1366).
-    """
-    transcription: dict[str, Any] | None = None
-    if settings.transcription_model is not None:
-        transcription = {"model": settings.transcription_model}
-        if settings.language is not None:
-            transcription["language"] = settings.language
-    session = {
-        "type": "realtime",
-        "output_modalities": ["audio"],
-        "instructions": settings.instructions,
-        "audio": {
-            "input": {
-                "format": ULAW_FORMAT,
-                "transcription": transcription,
-                "turn_detection": {
-                    "type": "server_vad",
-                    "threshold": settings.threshold,
-                    "prefix_padding_ms": settings.prefix_padding_ms,
-                    "silence_duration_ms": settings.silence_ms,
-                    "create_response": True,
-                    "interrupt_response": True,
-                },
-            },
-            "output": {"format": ULAW_FORMAT, "voice": settings.voice},
-        },
-        "tools": list(settings.tools),
-        "tool_choice": "auto",
-    }
-    return orjson.dumps({"type": "session.update", "session": session}).decode()
-
-
-def formats_confirmed(session: SessionInfo) -> bool:
-    """Whether the session echoed mu-law both ways. Anything else is static on the line."""
+def formats_confirmed(session: SessionInfo, asked: AudioFormat = "g711_ulaw") -> bool:
+    """Whether the session echoed what it was asked to speak, both ways. Else there is static."""
     audio = session.audio or {}
     try:
         return all(
-            audio[way]["format"]["type"] == ULAW_FORMAT["type"] for way in ("input", "output")
+            audio[way]["format"].get(key) == value
+            for way in ("input", "output")
+            for key, value in FORMATS[asked].items()
         )
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return False

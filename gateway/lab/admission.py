@@ -15,6 +15,8 @@ import attrs
 from gateway.lab.scenario import Fault
 
 PATH: Final = "/v1/realtime"
+AZURE_PATH: Final = "/openai/v1/realtime"
+"""Where Azure has the same, with the key in a header `api-key`."""
 WRONG_KEY: Final = "sk-wrong"
 """The one well-formed key that is refused."""
 
@@ -65,7 +67,9 @@ def admit(
     url = urlsplit(target)
     model = parse_qs(url.query).get("model", [""])[0]
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    if url.path != PATH:
+    if url.path == AZURE_PATH and "api-key" in headers:
+        scheme, key = "bearer", headers["api-key"]
+    if url.path not in (PATH, AZURE_PATH):
         return Rejected(404, "not_found", f"There is nothing here. Realtime is at {PATH}.")
     if scheme.lower() != "bearer" or not key.startswith(("sk-", "ek_")):
         return Rejected(401, "invalid_api_key", "Missing bearer authentication.")

@@ -12,7 +12,7 @@ import attrs
 
 from gateway.lab import session_rules
 from gateway.lab.conversation import Json
-from gateway.lab.formats import BYTES_PER_MS, decode
+from gateway.lab.formats import BYTES_PER_MS, Ear
 from gateway.lab.shapes import Refusal
 from gateway.lab.vad import Began, Ended, VoiceActivity
 
@@ -44,6 +44,7 @@ class CallerAudio:
     appends: int = attrs.field(default=0, init=False)
     received_bytes: int = attrs.field(default=0, init=False)
     _buffer: bytearray = attrs.field(factory=bytearray, init=False)
+    _ear: Ear = attrs.field(factory=Ear, init=False)
     _vad: VoiceActivity = attrs.field(factory=VoiceActivity, init=False)
 
     @property
@@ -64,7 +65,7 @@ class CallerAudio:
         self._buffer += audio
         detection: Json | None = settings["turn_detection"]
         facts: list[Began | Spoken] = []
-        for found in self._vad.hear(decode(settings["format"]["type"], audio), detection):
+        for found in self._vad.hear(self._ear.hear(settings["format"]["type"], audio), detection):
             match found:
                 case Began():
                     facts.append(found)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
 import numpy as np
+import soxr  # type: ignore[import-untyped] # it has none.
 
 from actors.wire.g711 import Pcm16, decode_ulaw
 
 BYTES_PER_MS: Final = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
 """PCM is 24 kHz and two bytes a sample; G.711 is 8 kHz and one."""
+
+_THREE_BYTES: Final = 6
+"""Three samples of PCM."""
 
 
 def _alaw_linear(code: int) -> int:
@@ -27,21 +32,34 @@ _ALAW_ORDER: Final = np.argsort(_ALAW)
 _ALAW_LEVELS: Final = _ALAW[_ALAW_ORDER].astype(np.int32)
 
 
-def decode(kind: str, audio: bytes) -> Pcm16:
-    """Expand caller audio to 8 kHz. Bytes that make up no whole sample are not heard."""
-    match kind:
-        case "audio/pcmu":
-            return decode_ulaw(audio)
-        case "audio/pcma":
-            return _ALAW[np.frombuffer(audio, dtype=np.uint8)]
-        case _:
-            # Averaging three samples is a crude low-pass, but enough to tell speech from silence.
-            samples = np.frombuffer(audio[: len(audio) // 6 * 6], dtype="<i2").reshape(-1, 3)
-            return np.asarray(np.round(samples.mean(axis=1)), dtype=np.int16)
+@attrs.define(eq=False)
+class Ear:
+    """Expands caller audio to 8 kHz, however it was cut into pieces."""
+
+    _rest: bytes = attrs.field(default=b"", init=False)
+    """The beginning of three samples at 24 kHz, which are one at 8."""
+    _kind: str = attrs.field(default="", init=False)
+
+    def hear(self, kind: str, audio: bytes) -> Pcm16:
+        """Take more audio. What makes up no whole sample is heard with what follows it."""
+        if kind != self._kind:
+            self._kind, self._rest = kind, b""
+        match kind:
+            case "audio/pcmu":
+                return decode_ulaw(audio)
+            case "audio/pcma":
+                return _ALAW[np.frombuffer(audio, dtype=np.uint8)]
+            case _:
+                audio = self._rest + audio
+                whole = len(audio) // _THREE_BYTES * _THREE_BYTES
+                self._rest = audio[whole:]
+                # Averaging is a crude low-pass, but enough to tell speech from silence.
+                samples = np.frombuffer(audio[:whole], dtype="<i2").reshape(-1, 3)
+                return np.asarray(np.round(samples.mean(axis=1)), dtype=np.int16)
 
 
 def encode(kind: str, ulaw: bytes) -> bytes:
-    """Turn agent audio into the session's output format."""
+    """Turn a whole line of the agent's into the session's output format."""
     match kind:
         case "audio/pcmu":
             return ulaw
@@ -50,8 +68,5 @@ def encode(kind: str, ulaw: bytes) -> bytes:
             middles = (_ALAW_LEVELS[1:] + _ALAW_LEVELS[:-1]) // 2
             return _ALAW_ORDER[np.searchsorted(middles, pcm)].astype(np.uint8).tobytes()
         case _:
-            # Straight lines between samples: its images are faint, and nobody keeps this audio.
-            pcm = decode_ulaw(ulaw).astype(np.int32)
-            at = np.arange(3 * len(pcm)) / 3
-            wide = np.interp(at, np.arange(len(pcm)), pcm) if len(pcm) else pcm
-            return np.round(wide).astype("<i2").tobytes()
+            wide = soxr.resample(decode_ulaw(ulaw).astype(np.float32), 8000, 24000)
+            return bytes(np.clip(np.rint(wide), -32768, 32767).astype("<i2").tobytes())

@@ -20,6 +20,7 @@ from gateway.lab.conversation import Conversation, Json
 from gateway.lab.faults import Faults
 from gateway.lab.items import without_audio
 from gateway.lab.outbox import Close, Frame, Outbox, Say
+from gateway.lab.progress import Progress
 from gateway.lab.rehearsed_session import RehearsedSession
 from gateway.lab.scenario import ModelScript
 from gateway.lab.shapes import Refusal
@@ -54,6 +55,8 @@ class RehearsalModel:
     started_at_s: int = 1_800_000_000
     """Unix time of `connect`, for `expires_at` alone."""
     lifetime_ms: int = LIFETIME_MS
+    progress: Progress = attrs.field(factory=Progress)
+    """Of the script: a call's sessions share it, so that the second goes on where the first was."""
 
     _received: deque[Json] = attrs.field(factory=lambda: deque(maxlen=_LOG), init=False)
     _timers: Timers = attrs.field(factory=Timers, init=False)
@@ -77,6 +80,7 @@ class RehearsalModel:
             self._outbox,
             self._timers,
             self._faults,
+            self.progress,
         )
 
     def connect(self, now_ms: int) -> None:

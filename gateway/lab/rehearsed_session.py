@@ -17,6 +17,7 @@ from gateway.lab.conversation import Conversation, Entry, Json
 from gateway.lab.faults import Faults
 from gateway.lab.items import Items
 from gateway.lab.outbox import Outbox
+from gateway.lab.progress import Progress
 from gateway.lab.replies import Replies
 from gateway.lab.reply import Finish, Reply, Sound
 from gateway.lab.scenario import Answer
@@ -45,6 +46,8 @@ class RehearsedSession:
     outbox: Outbox
     timers: Timers
     faults: Faults
+    progress: Progress = attrs.field(factory=Progress)
+    """Of the script."""
 
     conversation: Conversation = attrs.field(factory=Conversation, init=False)
     caller: CallerAudio = attrs.field(factory=CallerAudio, init=False)
@@ -52,7 +55,6 @@ class RehearsedSession:
     replies: Replies = attrs.field(init=False)
     _turn_id: str | None = attrs.field(default=None, init=False)
     """The item that the caller's turn, while it lasts, is going to be."""
-    _turns_heard: int = attrs.field(default=0, init=False)
     _committed_ms: int = attrs.field(default=0, init=False)
     """Caller audio in the conversation."""
     _held_outputs: list[Json] = attrs.field(factory=list, init=False)
@@ -62,7 +64,9 @@ class RehearsedSession:
 
     def __attrs_post_init__(self) -> None:
         self.items = Items(self.conversation, self.outbox.new_id)
-        self.replies = Replies(self.answers, self.voice, self.outbox, self.conversation)
+        self.replies = Replies(
+            self.answers, self.voice, self.outbox, self.conversation, self.progress
+        )
 
     def obey(self, event: Json) -> None:
         """Do what a client event of sound shape asks for.
@@ -107,7 +111,14 @@ class RehearsedSession:
 
     def _update_session(self, update: Json) -> None:
         before = self._input
-        self.session = session_rules.update_session(self.session, update, voice_used=self._spoke)
+        careless = session_rules.careless(self.session, update, voice_used=self._spoke)
+        self.session = session_rules.update_session(
+            self.session,
+            update,
+            voice_used=self._spoke,
+            responding=self.replies.active is not None,
+        )
+        self.items.violations += careless
         if self._input["format"] != before["format"]:
             self.caller.discard()
         if self._input["turn_detection"] != before["turn_detection"]:
@@ -175,8 +186,9 @@ class RehearsedSession:
             self.timers.after(TRANSCRIPT_AFTER_MS, transcribe)
 
     def _transcribe(self, item_id: str, lasts_ms: int) -> None:
-        lines, self._turns_heard = self.caller_lines, self._turns_heard + 1
-        text = lines[self._turns_heard - 1] if self._turns_heard <= len(lines) else ""
+        lines, turn = self.caller_lines, self.progress.turns_heard
+        self.progress.turns_heard += 1
+        text = lines[turn] if turn < len(lines) else ""
         name = "conversation.item.input_audio_transcription"
         place = {"item_id": item_id, "content_index": 0}
         if text:

@@ -14,6 +14,7 @@ import attrs
 from gateway.lab import session_rules
 from gateway.lab.conversation import Conversation, Json
 from gateway.lab.outbox import Outbox
+from gateway.lab.progress import Progress
 from gateway.lab.reply import Reply, make_parts, make_plan
 from gateway.lab.scenario import OUT_OF_ANSWERS, Answer, Item
 from gateway.lab.shapes import Refusal
@@ -29,8 +30,8 @@ class Replies:
     """Words to mu-law at 8 kHz."""
     outbox: Outbox
     conversation: Conversation
+    progress: Progress = attrs.field(factory=Progress)
     _running: dict[str, Reply] = attrs.field(factory=dict, init=False)
-    _answers_used: int = attrs.field(default=0, init=False)
     _meter: Meter = attrs.field(factory=Meter, init=False)
 
     @property
@@ -93,7 +94,7 @@ class Replies:
         if reply.status == "cancelled" and not any(part.began for part in reply.parts):
             # Nobody heard any of it, so it is still what comes next: a caller who pauses in the
             # middle of a question does not derail the scenario.
-            self._answers_used -= 1
+            self.progress.answers_used -= 1
         if reply.status == "failed":
             usage = self._meter.nothing()
         else:
@@ -128,13 +129,13 @@ class Replies:
             settings,
             parts,
             deque(plan),
-            self._answers_used,
+            self.progress.answers_used,
         )
 
     def _next_answer(self) -> Answer:
-        self._answers_used += 1
-        if self._answers_used <= len(self.answers):
-            return self.answers[self._answers_used - 1]
+        self.progress.answers_used += 1
+        if self.progress.answers_used <= len(self.answers):
+            return self.answers[self.progress.answers_used - 1]
         return Answer(items=(Item(say=OUT_OF_ANSWERS),))
 
 

@@ -17,7 +17,7 @@ import orjson
 
 from actors.messages import FRAME_BYTES, ULAW_BYTES_PER_MS, ResponseStatus
 from gateway.lab.conversation import Conversation, Entry
-from gateway.lab.formats import encode
+from gateway.lab.formats import BYTES_PER_MS, encode
 from gateway.lab.scenario import Answer, Item
 
 Json = dict[str, Any]
@@ -182,11 +182,14 @@ class Reply:
         self.emit(f"response.{name}.delta", {**ids, "content_index": 0, "delta": text})
 
     def _send_sound(self, part: Part, end: int) -> None:
-        ulaw = part.entry.audio[part.sent_bytes : end]
+        if part.spoken is None:
+            part.spoken = encode(part.audio_format, part.entry.audio)
+        factor = BYTES_PER_MS[part.audio_format] // ULAW_BYTES_PER_MS
+        spoken = part.spoken[part.sent_bytes * factor : end * factor]
         # Not `= end`: the item may have been truncated while it was still being generated.
-        part.entry.sent_bytes += len(ulaw)
+        part.entry.sent_bytes += end - part.sent_bytes
         part.sent_bytes = end
-        delta = b64encode(encode(part.audio_format, ulaw)).decode("ascii")
+        delta = b64encode(spoken).decode("ascii")
         ids = self._ids(self.parts.index(part))
         self.emit("response.output_audio.delta", {**ids, "content_index": 0, "delta": delta})
 
@@ -223,6 +226,8 @@ class Part:
     entry: Entry
     kind: Literal["audio", "text", "call"]
     audio_format: str
+    spoken: bytes | None = None
+    """The item's audio in that format, once any of it was sent: a line is resampled as a whole."""
     words: str = ""
     began: bool = False
     sent_bytes: int = 0

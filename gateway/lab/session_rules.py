@@ -46,6 +46,8 @@ LONGEST_EVENT_ID: Final = 512
 LARGEST_APPEND_BYTES: Final = 15 * 1024 * 1024
 
 _EFFORTS: Final = ("minimal", "low", "medium", "high", "xhigh")
+_LANGUAGE: Final = Text(pattern="[a-z]{2}")
+"""ISO 639-1."""
 _TOOL_NAME: Final = Text(64, r"[a-zA-Z0-9_-]+")
 _STATUS: Final = Choice(("completed", "incomplete", "in_progress"))
 
@@ -57,7 +59,8 @@ FORMAT: Final = Tagged(
         "audio/pcma": Keys({"type": Text()}),
     },
 )
-_VOICE: Final = ByKind(string=Choice(VOICES), object=Keys({"id": Text()}, required=("id",)))
+_CUSTOM_VOICE: Final = Keys({"id": Text(pattern=r"voice_\w+")}, required=("id",))
+_VOICE: Final = ByKind(string=Choice(VOICES), object=_CUSTOM_VOICE)
 TURN_DETECTION: Final = Tagged(
     "type",
     {
@@ -85,8 +88,8 @@ TURN_DETECTION: Final = Tagged(
 TRANSCRIPTION: Final = Keys(
     {
         "model": Choice(TRANSCRIBERS),
-        "language": Text(),
-        "languages": ListOf(Text()),
+        "language": _LANGUAGE,
+        "languages": ListOf(_LANGUAGE),
         "keywords": ListOf(Text()),
         "prompt": Text(),
         "delay": Choice(_EFFORTS),
@@ -374,8 +377,16 @@ def check_event(event: Json) -> None:
     shape.check(event, "")
 
 
-def update_session(current: Json, update: Json, *, voice_used: bool) -> Json:
+def update_session(
+    current: Json, update: Json, *, voice_used: bool, responding: bool = False
+) -> Json:
     """Make the session that `update`, whose shape was checked, asks for. Changes neither.
+
+    Args:
+        current: The session as it is.
+        update: What it is asked to be.
+        voice_used: Whether it has spoken.
+        responding: Whether a response is in progress.
 
     Raises:
         Refusal: One part cannot be had; then none is.
@@ -395,6 +406,14 @@ def update_session(current: Json, update: Json, *, voice_used: bool) -> Json:
             "Cannot update a conversation's voice if assistant audio is present.",
             "session.audio.output.voice",
         )
+    speed = current["audio"]["output"]["speed"]
+    if responding and audio_output.get("speed", speed) != speed:
+        # Source: "Realtime API: session.update", OpenAI docs: only between the model's turns.
+        raise Refusal(
+            "invalid_value",
+            "The speed cannot be changed while a response is in progress.",
+            "session.audio.output.speed",
+        )
     if (
         current["tracing"] is not None
         and update.get("tracing", current["tracing"]) != (current["tracing"])
@@ -409,7 +428,29 @@ def update_session(current: Json, update: Json, *, voice_used: bool) -> Json:
     if detection is not None:
         defaults = _SERVER_VAD if detection["type"] == "server_vad" else _SEMANTIC_VAD
         session["audio"]["input"]["turn_detection"] = {**defaults, **detection}
+    _check_tool_choice(session["tool_choice"], session["tools"])
     return session
+
+
+def careless(current: Json, update: Json, *, voice_used: bool) -> list[str]:
+    """What is dangerous about an update that was accepted.
+
+    A format that is left out of an update that touches `audio`, or that changes once there was
+    audio, is static on a phone. A voice that is sent again has been refused, the same one too.
+    """
+    audio: Json | None = update.get("audio")
+    if audio is None:
+        return []
+    found = []
+    for way in ("input", "output"):
+        asked = audio.get(way, {}).get("format")
+        if asked is None:
+            found.append(f"an update of `audio` without its {way} format")
+        elif voice_used and asked != current["audio"][way]["format"]:
+            found.append(f"the {way} format was changed in the middle of a conversation")
+    if voice_used and "voice" in audio.get("output", {}):
+        found.append("the voice was sent again once it had been heard")
+    return found
 
 
 def check_response(params: Json, *, model: str) -> None:
@@ -428,6 +469,14 @@ def _check_model_features(asked: Json, model: str, path: str) -> None:
     for key in ("reasoning", "parallel_tool_calls"):
         if key in asked:
             raise Refusal("invalid_value", f"'{key}' is not supported by {model}.", f"{path}.{key}")
+
+
+def _check_tool_choice(choice: object, tools: list[Json]) -> None:
+    if not isinstance(choice, dict) or choice["type"] != "function":
+        return
+    if choice["name"] not in {tool.get("name") for tool in tools}:
+        message = f"Tool choice '{choice['name']}' not found in 'tools' parameter."
+        raise Refusal("invalid_value", message, "session.tool_choice")
 
 
 def _check_transcription(asked: Json | None) -> None:
