@@ -23,6 +23,10 @@ ULAW_SILENCE: Final = b"\xff"
 ToolOutcome = Literal["returned", "failed", "refused", "timed_out", "interrupted"]
 ResponseStatus = Literal["completed", "cancelled", "incomplete", "failed"]
 
+LOCAL: Final = "local_"
+"""How the ids of what the session knows nothing of begin: key tones, filler lines. No order about
+them may reach it."""
+
 HANGUP: Final = "hangup"
 """The name of the one tool that is the call's own, and in nobody's registry."""
 
@@ -198,6 +202,11 @@ class SessionLost:
 
     code: str
     """A close code, `silent`, `expired`, ...: for the record."""
+    said: Literal["nothing", "part", "all"] = "nothing"
+    """How much audio of the response that was being made had come. It is played to its end."""
+    hears_again: bool = False
+    """The caller's latest turn was not understood yet: the next session is given it to hear, and
+    answers it as if it was being said now. It counts as speech until a `SpeechStopped` comes."""
 
 
 @attrs.frozen
@@ -265,11 +274,13 @@ class CreateResponse:
     """Begin a response. Only the turns actor gives this order."""
 
     purpose: str
-    """`greeting`, `tools`, `retry`: comes back in `ResponseStarted.purpose`."""
+    """`greeting`, `tools`, `keys`, `silence`, `retry`, ...: see `ResponseStarted.purpose`."""
     instructions: str | None = None
     """Replaces the session's instructions for this one response."""
     number: int = attrs.field(default=0, eq=False)
     """Which order this is; comes back with the response."""
+    losses: int = attrs.field(default=0, eq=False)
+    """How many `SessionLost` there had been when it was given: another one makes it void."""
 
 
 @attrs.frozen
@@ -324,6 +335,54 @@ class ChangeSession:
     language: str | None = None
     """ISO 639-1, of what the caller speaks from now on."""
 
+
+# What was said in a call, as another session of it is told.
+
+
+@attrs.frozen
+class CallerSaid:
+    """A turn of the caller's."""
+
+    text: str | None
+    """`None`: there is no transcript of it."""
+
+
+@attrs.frozen
+class AgentSaid:
+    """What the caller heard of an item, or is going to."""
+
+    item_id: str
+    text: str
+
+
+@attrs.frozen
+class ToolAsked:
+    """A tool call that the model made."""
+
+    tool_call_id: str
+    name: str
+    arguments: str
+    """JSON text as the model wrote it."""
+
+
+@attrs.frozen
+class ToolAnswered:
+    """What became of it."""
+
+    tool_call_id: str
+    output: str
+    """JSON text."""
+
+
+@attrs.frozen
+class TextAdded:
+    """Text that was made part of the conversation."""
+
+    role: Literal["user", "system"]
+    text: str
+
+
+Remembered = CallerSaid | AgentSaid | ToolAsked | ToolAnswered | TextAdded
 
 # Between the actors of one call.
 
@@ -402,10 +461,41 @@ class OutputsReturned:
 
 
 @attrs.frozen
+class ResponseWanted:
+    """Somebody wants the model to speak, as soon as there is room for it."""
+
+    order: CreateResponse
+    about: frozenset[str] = frozenset()
+    """What a response has to know of to count as this one; empty: any that begins from now on.
+    A name that is nobody's tool call: no other will do."""
+
+
+@attrs.frozen
+class CollectionEnded:
+    """A tool waits for no more keys of the caller's."""
+
+
+@attrs.frozen
+class KeysSent:
+    """Keys were sent to the far end, at the agent's wish."""
+
+    digits: str
+
+
+@attrs.frozen
+class TransferEnded:
+    """The agent wanted the caller to be connected to somebody else, and this became of it."""
+
+    outcome: str
+    """`answered`, and the caller has left; or `busy`, `no-answer`, ...: they are back."""
+
+
+@attrs.frozen
 class HangupAsked:
     """The model called `hangup`: end the call when its goodbye has been heard."""
 
     tool_call_id: str
+    """Empty: not the model asked, but the call itself, which was silent for too long."""
     reason: str
     response_id: str
     """The response that asked; its own words belong to the goodbye."""
@@ -485,6 +575,7 @@ TurnFact = (
     | ResponseFinished
     | ToolOutputAccepted
     | OutputsReturned
+    | ResponseWanted
     | OrderRefused
     | ItemsAmended
     | PlayoutFull
@@ -499,4 +590,6 @@ HangupFact = (
     | ResponseFinished
     | PlayoutStarted
     | PlayoutIdle
+    | TransferEnded
 )
+KeypadFact = KeyPressed | SpeechStarted | SpeechStopped | SessionLost | CollectionEnded

@@ -11,6 +11,7 @@ import trio
 from actors.errors import SessionRefused
 from actors.lanes import Lane
 from actors.messages import (
+    LOCAL,
     BargeInFact,
     CancelResponse,
     CreateResponse,
@@ -21,6 +22,7 @@ from actors.messages import (
     ResponseFinished,
     ResponseStarted,
     ResponseUnwanted,
+    ResponseWanted,
     SessionLive,
     SessionLost,
     SessionMoved,
@@ -31,7 +33,7 @@ from actors.messages import (
     TurnFact,
 )
 from actors.notes import Notes
-from actors.policy.turns import GaveUp, Turns
+from actors.policy.turns import GaveUp, TurnOrder, Turns
 
 
 @attrs.define(eq=False)
@@ -63,15 +65,12 @@ class TurnTaking:
     def _decide(self, fact: TurnFact) -> Sequence[SessionOrder] | GaveUp:
         now_ms = self.notes.now_ms()
         match fact:
-            case SessionLive():
-                if self.greeting is None or self._greeted:
-                    return []
-                self._greeted = True
-                return self.turns.wants(self.greeting, now_ms=now_ms)
             case SpeechStarted():
                 return self.turns.speech_started(now_ms=now_ms)
             case SpeechStopped():
                 return self.turns.speech_stopped(now_ms=now_ms)
+            case ResponseStarted() | ResponseFinished() if _is_local(fact.response_id):
+                return []
             case ResponseStarted(response_id):
                 orders = self.turns.response_started(fact, now_ms=now_ms)
                 if CancelResponse(response_id) in orders:
@@ -86,13 +85,31 @@ class TurnTaking:
                 return self.turns.wants(
                     CreateResponse("tools"), now_ms=now_ms, about=frozenset(tool_call_ids)
                 )
+            case ResponseWanted(order, about):
+                return self.turns.wants(order, now_ms=now_ms, about=about)
             case OrderRefused(code):
                 return self.turns.refused(code, now_ms=now_ms)
             case ItemsAmended(orders):
-                return list(orders)
+                return [order for order in orders if not _is_local(order.item_id)]
             case PlayoutFull(response_id):
                 return self.turns.cancels(response_id)
-            case SessionLost() | SessionMoved():
+            case SessionLive() | SessionLost() | SessionMoved():
+                return self._change(fact, now_ms)
+
+    def _change(
+        self, fact: SessionLive | SessionLost | SessionMoved, now_ms: float
+    ) -> list[TurnOrder]:
+        """There is a session, or there is none any more."""
+        match fact:
+            case SessionLive():
+                orders = self.turns.session_live(now_ms=now_ms)
+                if self.greeting is not None and not self._greeted:
+                    self._greeted = True
+                    orders = self.turns.wants(self.greeting, now_ms=now_ms)
+                return orders
+            case SessionLost(_, said, hears_again):
+                return self.turns.session_lost(said, hears_again=hears_again, now_ms=now_ms)
+            case SessionMoved():
                 return []
 
     def _order(self, orders: Sequence[SessionOrder] | GaveUp) -> None:
@@ -100,3 +117,8 @@ class TurnTaking:
             raise SessionRefused(orders.code, "responses fail, and asking again did not help")
         for order in orders:
             self.session.put(order)
+
+
+def _is_local(name: str) -> bool:
+    """Whether the session knows nothing of it, and is to know nothing."""
+    return name.startswith(LOCAL)

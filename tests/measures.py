@@ -21,6 +21,8 @@ from gateway.lab.demo_tools import demo_tools
 from gateway.lab.determinism import run_seeded
 from gateway.lab.world import World
 from tests.barge_in_world import one_call
+from tests.killed_sessions import long_call, summary
+from tests.killed_sessions import one_call as one_killed
 from tests.sweeps import LEG_S, Run, points, run
 from tests.swept_calls import CALLS
 
@@ -73,6 +75,31 @@ def teardown() -> tuple[str, bool]:
     return words, took_ms[-1] <= 1000 * LEG_S
 
 
+def sessions() -> tuple[str, bool]:
+    """One call, and its session killed behind every frame of the model's."""
+    frames = one_killed(None).after
+    return summary([one_killed(after) for after in range(2, frames + 1)])
+
+
+def rotation(hours: float = 3.0) -> tuple[str, bool]:
+    """A call longer than its sessions, in which somebody says something every minute."""
+    turns = int(hours * 60)
+    one, _ = long_call(session_s=3600.0, every_ms=60_000 - 2_000, turns=turns)
+    waited_ms = [turn.first_heard_ms or 0 for turn in one.record.turns]
+    gap_ms = max(waited_ms) - min(waited_ms)
+    words = {
+        part.get("text") or part.get("transcript")
+        for item in one.models[-1].conversation.items()
+        for part in item.get("content", ())
+    }
+    told = sum(f"Answer {n}." in words for n in range(turns))
+    text = (
+        f"a call of {one.record.duration_ms / 3.6e6:.2f} h in {len(one.models)} sessions: "
+        f"answers differ by {gap_ms} ms, and the last session knows {told} of {turns}"
+    )
+    return text, gap_ms <= 300 and len(one.models) >= 3 and told >= turns - 1
+
+
 def _teardown_ms(one: Run) -> float:
     return math.inf if one.disturbed_s is None else 1000 * (one.over_s - one.disturbed_s)
 
@@ -83,6 +110,8 @@ def _percentile(ascending: list[float], share: float) -> float:
 
 MEASURES: Final[dict[str, Callable[[], tuple[str, bool]]]] = {
     "heard": heard,
+    "rotation": rotation,
+    "sessions": sessions,
     "speed": speed,
     "teardown": teardown,
 }

@@ -9,7 +9,7 @@ from functools import cache
 import attrs
 import pytest
 
-from actors.exits import CallerHungUp, Crashed
+from actors.exits import CallerHungUp, Crashed, PeerLost
 from gateway.app import APOLOGY
 from gateway.lab.evidence import CallSeen, NodeReport
 from gateway.lab.invariants import TaskCount, check, judge_call
@@ -76,9 +76,21 @@ def _late(seen: CallSeen) -> None:
 
 
 def _told_long_ago(seen: CallSeen) -> None:
-    session = seen.sessions[0]
     assert seen.over_s is not None
-    session.lost_s = seen.over_s - 1
+    _stream(seen, told_s=seen.over_s - 1)
+
+
+def _never_replaced(seen: CallSeen) -> None:
+    assert seen.began_s is not None
+    seen.sessions[0].lost_s = seen.began_s
+    seen.over_s = seen.began_s + 30
+
+
+def _gave_up(seen: CallSeen) -> None:
+    assert seen.began_s is not None
+    seen.sessions[0].lost_s = seen.began_s
+    seen.ending = PeerLost("session", None, "broken")
+    seen.attempts = 1
 
 
 def _problem(seen: CallSeen) -> None:
@@ -156,6 +168,8 @@ SPOILERS: dict[str, tuple[str, Callable[[CallSeen], None]]] = {
     "another stream": ("I4", lambda seen: _stream(seen, nonsense_s=1.0)),
     "a late end": ("I4", _late),
     "a leg gone long ago": ("I4", _told_long_ago),
+    "a session that nobody replaced": ("I4", _never_replaced),
+    "a session that nobody tried to replace": ("I2", _gave_up),
     "audio heard twice": ("I6", lambda seen: _hear(seen, _again(seen))),
     "another call's audio": ("I8", lambda seen: _hear(seen, Tagged(0, 9, "agent", 9, 0, 20))),
     "the caller's own voice": ("I8", lambda seen: _hear(seen, Tagged(0, 0, "caller", 9, 0, 20))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Literal
 
 import pytest
 from hypothesis import settings
@@ -685,3 +686,97 @@ TestAnyFacts = AnyFacts.TestCase
 TestAnyFacts.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestServer = Server.TestCase
 TestServer.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+
+
+# A session that is lost, and the next one.
+
+
+def test_nothing_is_ordered_while_there_is_no_session() -> None:
+    turns = Turns()
+    turns.session_lost("nothing", hears_again=False, now_ms=0)
+
+    assert turns.wants(CreateResponse("tools"), now_ms=1) == []
+    assert turns.due_ms() is None
+    assert turns.session_live(now_ms=2) == [CreateResponse("tools")]
+
+
+def test_what_was_ordered_is_ordered_again() -> None:
+    turns = Turns()
+    (first,) = turns.wants(CreateResponse("tools"), now_ms=0, about=frozenset({"t1"}))
+
+    assert turns.session_lost("nothing", hears_again=False, now_ms=1) == []
+    (second,) = turns.session_live(now_ms=2)
+
+    assert isinstance(first, CreateResponse)
+    assert isinstance(second, CreateResponse)
+    assert (first.losses, second.losses) == (0, 1)
+    assert second == first
+    assert second.number > first.number
+
+
+@pytest.mark.parametrize(
+    ("said", "again"), [("nothing", "greeting"), ("part", "retry"), ("all", None)]
+)
+def test_a_greeting_that_was_begun_is_never_repeated(
+    said: Literal["nothing", "part", "all"], again: str | None
+) -> None:
+    turns = Turns()
+    turns.wants(CreateResponse("greeting", "Say hello."), now_ms=0)
+    turns.response_started(ResponseStarted("r1", "greeting", turns.number), now_ms=1)
+
+    turns.session_lost(said, hears_again=False, now_ms=2)
+    orders = turns.session_live(now_ms=3)
+
+    purposes = [order.purpose for order in orders if isinstance(order, CreateResponse)]
+    assert purposes == ([] if again is None else [again])
+
+
+def test_an_answer_of_the_servers_own_that_was_lost_is_asked_for() -> None:
+    turns = Turns()
+    turns.speech_started(now_ms=0)
+    turns.speech_stopped(now_ms=1)
+    turns.response_started(ResponseStarted("r1"), now_ms=2)
+
+    turns.session_lost("part", hears_again=False, now_ms=3)
+
+    assert turns.session_live(now_ms=4) == [CreateResponse("retry")]
+
+
+def test_a_turn_that_is_heard_again_is_answered_by_the_server() -> None:
+    turns = Turns()
+    turns.speech_started(now_ms=0)
+    turns.speech_stopped(now_ms=1)
+
+    turns.session_lost("nothing", hears_again=True, now_ms=2)
+
+    assert turns.session_live(now_ms=3) == []
+    assert turns.speech_stopped(now_ms=4) == []
+    assert turns.response_started(ResponseStarted("r2"), now_ms=5) == []
+
+
+def test_an_idle_call_that_loses_its_session_wants_nothing() -> None:
+    turns = Turns()
+
+    turns.session_lost("nothing", hears_again=False, now_ms=2)
+
+    assert turns.session_live(now_ms=3) == []
+
+
+def test_where_the_server_answers_nobody_every_turn_is_answered_at_our_word() -> None:
+    turns = Turns(server_answers=False)
+    turns.speech_started(now_ms=0)
+
+    assert turns.speech_stopped(now_ms=1) == [CreateResponse("turn")]
+
+
+def test_a_response_that_was_ordered_before_a_turn_is_no_answer_to_it() -> None:
+    turns = Turns(server_answers=False)
+    turns.wants(CreateResponse("tools"), now_ms=0)
+    first = turns.number
+    turns.speech_started(now_ms=1)
+    turns.speech_stopped(now_ms=2)
+
+    turns.response_started(ResponseStarted("r1", "tools", first), now_ms=3)
+    orders = turns.response_finished(ResponseFinished("r1", "completed"), now_ms=4)
+
+    assert orders == [CreateResponse("turn")]

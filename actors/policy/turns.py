@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
@@ -77,6 +77,12 @@ class Turns:
     caller_speaks: bool = attrs.field(default=False, init=False)
     number: int = attrs.field(default=0, init=False)
     """Of the latest order."""
+    losses: int = attrs.field(default=0, init=False)
+    """Sessions that were lost."""
+    _is_away: bool = attrs.field(default=False, init=False)
+    """The session was lost, and the next one is not there yet."""
+    _turns: int = attrs.field(default=0, init=False)
+    """The caller's, as far as they are answered at our word."""
     _wish: _Wish | None = attrs.field(default=None, init=False)
     """What is wished for and not ordered."""
     _ordered: dict[int, _Wish | None] = attrs.field(factory=dict[int, _Wish | None], init=False)
@@ -115,10 +121,44 @@ class Turns:
         return self._serve(now_ms)
 
     def speech_stopped(self, *, now_ms: float) -> list[TurnOrder]:
-        """The caller is done: the server's own answer comes first."""
+        """The caller is done: the server's own answer comes first, if it gives any."""
         self.caller_speaks = False
         if self.server_answers:
             self._server_turn_ms = now_ms
+        else:
+            # Under a name of its own: a response that began before knows nothing of this turn.
+            self._turns += 1
+            self._wish_again(_Wish(CreateResponse("turn"), frozenset({f"turn {self._turns}"})))
+        return self._serve(now_ms)
+
+    def session_lost(
+        self, said: Literal["nothing", "part", "all"], *, hears_again: bool, now_ms: float
+    ) -> list[TurnOrder]:
+        """All that was ordered is void, and wished for again.
+
+        Args:
+            said: How much of the active response the caller hears all the same.
+            hears_again: The next session hears the caller's latest turn itself, and answers it.
+            now_ms: On any steady clock.
+
+        """
+        was_active, owes = self.phase is Phase.ACTIVE, self._server_turn_ms is not None
+        active, self._response_wish = self._response_wish, None
+        ordered, self._ordered = self._ordered, {}
+        self.phase, self._response_id, self._is_awaited = Phase.IDLE, None, False
+        self._server_turn_ms, self._unconfirmed = None, 0
+        self.losses, self._is_away, self.caller_speaks = self.losses + 1, True, hears_again
+        for wish in ordered.values():
+            self._wish_again(wish)
+        if was_active and active is not None:
+            self._wish_again(_rest_of(active, said))
+        elif (was_active or owes) and not (hears_again and self.server_answers):
+            self._wish_again(_Wish(CreateResponse("retry")))
+        return self._serve(now_ms)
+
+    def session_live(self, *, now_ms: float) -> list[TurnOrder]:
+        """There is a session to give orders to, for the first time or again."""
+        self._is_away = False
         return self._serve(now_ms)
 
     def response_started(self, fact: ResponseStarted, *, now_ms: float) -> list[TurnOrder]:
@@ -183,7 +223,7 @@ class Turns:
         """When `tick` has something to do, if nothing happens before."""
         if self.phase is Phase.ASKED:
             return self._asked_ms + CONFIRM_MS
-        if self.phase is Phase.ACTIVE or self.caller_speaks:
+        if self.phase is Phase.ACTIVE or self.caller_speaks or self._is_away:
             return None
         if self._server_turn_ms is not None:
             return self._server_turn_ms + SERVER_TURN_MS
@@ -243,6 +283,7 @@ class Turns:
             wish is None
             or self.phase is not Phase.IDLE
             or self.caller_speaks
+            or self._is_away
             or self._server_turn_ms is not None
             or now_ms < wish.not_before_ms
         ):
@@ -250,4 +291,13 @@ class Turns:
         self.phase, self._asked_ms, self._wish = Phase.ASKED, now_ms, None
         self.number, self._is_awaited = self.number + 1, True
         self._ordered[self.number] = wish
-        return [attrs.evolve(wish.order, number=self.number)]
+        return [attrs.evolve(wish.order, number=self.number, losses=self.losses)]
+
+
+def _rest_of(wish: _Wish, said: Literal["nothing", "part", "all"]) -> _Wish | None:
+    """What is still wanted of a response that was cut off."""
+    if said == "nothing":
+        return wish
+    if said == "all" and wish.order.purpose == "greeting":
+        return None  # Nobody is greeted twice. Any other response might have called a tool yet.
+    return attrs.evolve(wish, order=CreateResponse("retry"))

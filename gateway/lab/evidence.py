@@ -16,6 +16,7 @@ from actors.policy.record import CallRecord
 from gateway.lab.call_report import CallReport
 from gateway.lab.fault_plan import Strike
 from gateway.lab.faulty_ports import FaultyRecorder, FaultyTools
+from gateway.lab.progress import Progress
 from gateway.lab.seen_session import SessionSeen
 from gateway.lab.seen_stream import StreamSeen
 from gateway.lab.tagged_voice import Run, TaggedVoice, read
@@ -44,6 +45,8 @@ class CallSeen:
     """When that was, the last time."""
     streams: list[StreamSeen] = attrs.field(factory=list[StreamSeen], init=False)
     sessions: list[SessionSeen] = attrs.field(factory=list[SessionSeen], init=False)
+    progress: Progress = attrs.field(factory=Progress, init=False)
+    """Of what the model has to say, over all its sessions."""
     attempts: int = attrs.field(default=0, init=False)
     """Attempts to connect to the model."""
     tokens: list[str] = attrs.field(factory=list[str], init=False)
@@ -74,6 +77,10 @@ class CallSeen:
         """Sockets of it that the gateway still has."""
         streams = sum(stream.done_s is None for stream in self.streams)
         return streams + sum(session.done_s is None for session in self.sessions)
+
+    def says_itself(self, words: str | None) -> bytes:
+        """A line of the gateway's own, in the voice of this call."""
+        return self.agent_voice(words or "")
 
     def hang_up(self, report: CallReport) -> None:
         """Take over what the phone knows, once it is done."""

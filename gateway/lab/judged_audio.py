@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from actors.messages import FRAME_BYTES, ULAW_BYTES_PER_MS
+from actors.messages import FRAME_BYTES, LOCAL, ULAW_BYTES_PER_MS
 from actors.policy.record import CallRecord
 from gateway.lab.case import ROUNDING_S, Case, Complaint
 from gateway.lab.seen_session import SessionSeen
@@ -21,6 +21,8 @@ STILL_PLAYING_S: Final = 0.1
 CHANCE_MS: Final = 10
 """Audio that lost half a millisecond reads as anything, but not for so long."""
 ULAW: Final = "audio/pcmu"
+SEND_S: Final = 1.0
+"""For a model to take one frame."""
 HEARD_MS: Final = 150
 """How far the gateway's belief about what was heard of an item may be from the truth."""
 
@@ -43,9 +45,10 @@ def _conserved(case: Case) -> Iterator[Complaint]:
         yield from _balance(record)
         audio = record.audio
         appended = sum(session.appended.count for session in sessions)
-        if appended != audio.appended_bytes:
+        # What a lost session was told, its successor is told again: see `_taken_over`.
+        if appended != audio.appended_bytes and not _is_lasting(case, record):
             yield "I3", f"{appended} bytes were appended, recorded {audio.appended_bytes}"
-        received = sum(session.received_bytes for session in sessions)
+        received = sum(session.received_bytes for session in sessions) + _local_bytes(record)
         if received != audio.received_bytes and not case.damaged("model.down"):
             yield "I3", f"the model sent {received} bytes, recorded {audio.received_bytes}"
         if len(streams) != 1:
@@ -59,6 +62,24 @@ def _conserved(case: Case) -> Iterator[Complaint]:
                 "I3",
                 f"the phone sent {stream.caller_bytes} bytes, recorded {audio.caller_bytes}",
             )
+
+
+def _is_lasting(case: Case, record: CallRecord) -> bool:
+    """Whether a session was lost or replaced. The record of a call that ends then may not know."""
+    return any(moment.what in ("SessionLost", "SessionMoved") for moment in record.moments) or any(
+        one.lost_s is not None or one.refused_frames or one.longest_wait_s >= SEND_S
+        for one in case.seen.sessions
+        if one.live_s is not None
+    )
+
+
+def _local_bytes(record: CallRecord) -> int:
+    """What the gateway said itself."""
+    return sum(
+        (said.received_ms or 0) * ULAW_BYTES_PER_MS
+        for said in record.transcript
+        if said.item_id.startswith(LOCAL)
+    )
 
 
 def _balance(record: CallRecord) -> Iterator[Complaint]:
@@ -136,6 +157,11 @@ def _played(case: Case) -> Iterator[Complaint]:
 
 def _appended(case: Case) -> Iterator[Complaint]:
     spoilt = case.damaged("phone.up")
+    # A clock that was seconds late is followed when it goes back, to what was sent already.
+    repeats = spoilt or (
+        any(fault.do in ("duplicate", "reorder") for fault in case.struck("phone.up"))
+        and any(fault.do == "delay" for fault in case.struck("phone.up"))
+    )
     records = case.seen.records
     # A record that was never written cannot say what was dropped.
     lossy = (
@@ -148,19 +174,43 @@ def _appended(case: Case) -> Iterator[Complaint]:
             for why in ("late", "overflowed", "unsent")
         )
     )
+    before: Tagged | None = None
     for session in case.seen.sessions:
         if session.appended.count and set(session.formats) != {ULAW}:
             yield "I8", f"audio went to a model that takes {session.formats}"
         runs = session.appended.runs()
         yield from _whose(case, runs, "caller", "was appended", spoilt=spoilt)
-        yield from _forward(runs, "appended", gaps=lossy, repeats=spoilt)
+        heard = [run for run in runs if isinstance(run, Tagged)]
+        if before is not None and heard:
+            yield from _taken_over(before, heard[0], gaps=lossy or repeats)
+            # It is given what another one heard before: from wherever that was needed.
+            ends = {heard[0].line: heard[0].from_ms}
+        else:
+            ends = {}
+        before = heard[-1] if heard else before
+        yield from _forward(runs, "appended", gaps=lossy, repeats=repeats, ends=ends)
+
+
+def _taken_over(before: Tagged, first: Tagged, *, gaps: bool) -> Iterator[Complaint]:
+    """What the caller said between two sessions is heard by the second."""
+    goes_on = first.line <= before.line and first.from_ms <= before.to_ms
+    begins = first.line == before.line + 1 and first.from_ms == 0
+    if not (goes_on or begins or gaps):
+        yield "I3", f"line {first.line} from {first.from_ms} ms: what was before is lost"
 
 
 def _whose(
     case: Case, runs: Iterable[Run], side: Side, what: str, *, spoilt: bool
 ) -> Iterator[Complaint]:
+    # Where a session is lost, its last delta ends anywhere within a millisecond.
+    moments = [moment.what for record in case.seen.records for moment in record.moments]
+    ends = max(
+        moments.count("SessionLost"), sum(one.lost_s is not None for one in case.seen.sessions)
+    )
     for run in runs:
-        if isinstance(run, Unreadable) and not spoilt:
+        if isinstance(run, Unreadable) and run.lasts_ms == 1 and ends:
+            ends -= 1
+        elif isinstance(run, Unreadable) and not spoilt:
             yield "I8", f"{run.lasts_ms} ms {what} that nobody said"
         elif isinstance(run, Tagged) and (
             run.call != case.seen.call.number % CALLS or run.side != side
@@ -170,9 +220,16 @@ def _whose(
             yield "I8", f"audio of the {run.side} of call {run.call} {what}"
 
 
-def _forward(runs: Iterable[Run], what: str, *, gaps: bool, repeats: bool) -> Iterator[Complaint]:
+def _forward(
+    runs: Iterable[Run],
+    what: str,
+    *,
+    gaps: bool,
+    repeats: bool,
+    ends: dict[int, int] | None = None,
+) -> Iterator[Complaint]:
     """Every line in its turn, from its beginning, without a hole, and never again."""
-    ends: dict[int, int] = {}
+    ends = {} if ends is None else ends
     for run in runs:
         if not isinstance(run, Tagged):
             continue

@@ -24,6 +24,7 @@ from gateway.app import APOLOGY
 from gateway.lab.case import CUTS_OFF, ROUNDING_S, Case, Complaint
 from gateway.lab.fault_plan import Fault
 from gateway.lab.twiml_reader import Say
+from gateway.lasting import DEFAULT_BOUNDS
 
 TEARDOWN_S: Final = 0.25
 """From the loss of a leg, or a hang-up, until nothing of the call is left."""
@@ -33,6 +34,7 @@ under its own bound."""
 ATTEMPTS: Final = 2
 """To reach the model."""
 LIMITS: Final = Limits()
+BOUNDS: Final = DEFAULT_BOUNDS
 SEND_S: Final = 1.0
 """For a peer to take one frame."""
 SILENT_S: Final = 5.0
@@ -58,6 +60,7 @@ def judge_end(case: Case) -> Iterator[Complaint]:
         yield "I1", f"something of it is still there: {seen.open_sockets} sockets"
     yield from _recorded(case)
     yield from _torn_down(case)
+    yield from _replaced(case)
     yield from _bounded(case)
     if not case.jumped:
         yield from _impatient(case)
@@ -102,6 +105,29 @@ def _torn_down(case: Case) -> Iterator[Complaint]:
             ended_s - max(told_s, seen.began_s) > TEARDOWN_S + seen.jumped_s
         ):
             yield "I4", f"ended {1000 * (ended_s - told_s):.0f} ms after a leg was gone"
+
+
+def _replaced(case: Case) -> Iterator[Complaint]:
+    """A session that is lost gets a successor, soon; or the call ends, and not before it tried."""
+    seen = case.seen
+    if seen.began_s is None or seen.over_s is None or case.jumped:
+        return
+    live = [session for session in seen.sessions if session.live_s is not None]
+    for session in live:
+        if session.lost_s is None:
+            continue
+        later = [one.live_s for one in live if one.live_s is not None]
+        if any(at_s >= session.lost_s for at_s in later):
+            continue
+        late_s = seen.over_s - max(session.lost_s, seen.began_s) - BOUNDS.recover_s
+        if late_s > LIMITS.cleanup_s + TEARDOWN_S:
+            yield "I4", f"it went on for {late_s:.1f} s without a session"
+    if not (isinstance(seen.ending, PeerLost) and seen.ending.peer == "session"):
+        return
+    for record in seen.records:
+        lives = sum(moment.what == "SessionLive" for moment in record.moments)
+        if 0 < lives <= BOUNDS.restarts and seen.attempts < lives + ATTEMPTS:
+            yield "I2", f"it gave up after {seen.attempts} attempts and {lives} sessions"
 
 
 def _bounded(case: Case) -> Iterator[Complaint]:
@@ -155,9 +181,11 @@ def _impatient(case: Case) -> Iterator[Complaint]:
 
 
 def _told_s(case: Case) -> float | None:
-    """When the gateway first knew that it was over."""
+    """When the gateway first knew that it was over: the caller is gone.
+
+    A session that is gone is replaced; see `_replaced`.
+    """
     told = [stream.told_s for stream in case.seen.streams]
-    told += [session.lost_s for session in case.seen.sessions if session.live_s is not None]
     known = [at_s for at_s in told if at_s is not None]
     return min(known, default=None)
 
@@ -202,7 +230,13 @@ def _happened(case: Case, why: Exit) -> bool:
 
 def _is_hurt(case: Case, leg: str) -> bool:
     faults = [fault for fault in case.faults if fault.place.startswith(leg)]
-    return case.jumped or any(not is_survivable(fault) for fault in faults)
+    return case.jumped or any(not is_survivable(fault) for fault in faults) or _is_riddled(faults)
+
+
+def _is_riddled(faults: list[Fault]) -> bool:
+    """Whether frames that cannot be read may have come so thick that nobody listens on."""
+    nonsense = (fault for fault in faults if fault.do in ("truncate", "corrupt", "inject"))
+    return sum(fault.times for fault in nonsense) > _MALFORMED_MOST
 
 
 def is_survivable(fault: Fault) -> bool:
@@ -263,6 +297,7 @@ def _phone(case: Case) -> Iterator[Complaint]:
     slow = any(fault.do in ("hang", "delay") for fault in case.struck("store", "recorder"))
     slow = slow or any(fault.ms > _PATIENT_MS for fault in case.struck("phone.up", "phone.down"))
     hurt = slow or any(not is_survivable(fault) for fault in case.faults)
+    hurt = hurt or _is_riddled(case.struck("phone.up"))
     if report.problem is not None and not (hurt or case.stopped or case.jumped or endless):
         yield "I10", report.problem
     if report.warnings and not case.struck("phone.down"):

@@ -101,8 +101,10 @@ def _refused(case: Case, session: SessionSeen) -> Iterator[Complaint]:
     if case.struck("model.down"):
         return
     scripted = {"session_expired"} if session.model.closed is not None else set[str]()
+    # Behind a long sleep, an order that was obeyed meanwhile looks forgotten, and is given again.
+    slept = {"conversation_already_has_active_response"} if case.jumped else set[str]()
     for code, times in Counter(session.model.errors).items():
-        if code not in HARMLESS_ERRORS | scripted:
+        if code not in HARMLESS_ERRORS | scripted | slept:
             yield "I7", f"the model refused {times} orders with {code}"
 
 
@@ -114,6 +116,8 @@ def _amended(case: Case, session: SessionSeen) -> Iterator[Complaint]:
             if began_s + one.at_ms / 1000 + SETTLED_S > end_s:
                 continue
             for cut in one.items:
+                if cut.item_id not in session.audio_s:
+                    continue  # Another session's, or a line of the gateway's own.
                 told_ms = session.truncated_ms.get(cut.item_id)
                 if told_ms != cut.heard_ms and not (
                     cut.heard_ms == 0 and cut.item_id in session.deleted

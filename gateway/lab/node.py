@@ -22,6 +22,7 @@ from quart_trio import QuartTrio
 from actors.exits import Exit
 from actors.ports import Carrier, Session
 from actors.toolbox import Toolbox
+from gateway.agent_tools import Toolset
 from gateway.app import create_app
 from gateway.calls import Calls, IncomingCall, Offer
 from gateway.config import (
@@ -49,7 +50,7 @@ from gateway.lab.node_phones import ACCOUNT_SID, PUBLIC_URL, Exchange, number_of
 from gateway.lab.tagged_voice import TaggedVoice
 from gateway.lab.watched_socket import Trace
 from gateway.lab.workload import SimulatedCall
-from gateway.phone_call import Outside, Toolset, open_session, take_call
+from gateway.phone_call import Outside, open_session, take_call
 from gateway.tap import Flight
 
 __all__ = ["NodeReport", "run_node"]
@@ -305,8 +306,10 @@ class _Node:
     def _open_session(self, incoming: IncomingCall, nursery: trio.Nursery) -> Session:
         seen = self._by_sid[incoming.call_sid]
         connect = partial(self._models.connect, seen)
+        # Its line has a number of its own, like everything that is said in this call.
+        outside = attrs.evolve(self._outside, line=lambda agent: seen.says_itself(agent.filler))
         return open_session(
-            self._config, seen.tools, self._outside, incoming, nursery, connect=connect
+            self._config, seen.tools, outside, incoming, nursery, connect_for=lambda _: connect
         )
 
     async def _run_call(self, offer: Offer, carrier: Carrier) -> Exit:

@@ -17,6 +17,7 @@ from gateway.lab.memory_line import MemorySocket
 from gateway.lab.model import RehearsalModel
 from gateway.lab.model_line import serve_session
 from gateway.lab.seen_session import SessionSeen
+from gateway.lab.unfinished import Unfinished
 from gateway.lab.watched_socket import Trace, WatchedSocket
 from gateway.realtime import Use
 
@@ -42,6 +43,10 @@ class Models:
         await before_connecting(self.striker, call.number)
         await trio.sleep(2 * delay_ms() / 1000)
         script = call.scenario.model.on_connection(seen.attempts)
+        if seen.sessions:
+            # Its faults are those of this connection; what it says is what the last one left.
+            rest = seen.sessions[-1].unfinished.rest_of(seen.sessions[-1].model.script)
+            script = attrs.evolve(script, answers=rest.answers)
         if script.refusal is not None:
             status = script.refusal.http_status
             raise CannotOpen(f"it was refused with {status}", status)
@@ -54,8 +59,11 @@ class Models:
             seed=random.getrandbits(32),
             model=self.name,
             caller_lines=call.scenario.caller_lines(),
+            progress=seen.progress,
         )
-        session = SessionSeen(model=model, opened_s=trio.current_time())
+        session = SessionSeen(
+            model=model, unfinished=Unfinished(seen.progress), opened_s=trio.current_time()
+        )
         seen.sessions.append(session)
         self.world.start_soon(serve_session, model, _Speaking(server, session), name="model")
         try:
@@ -75,6 +83,7 @@ class _Speaking:
 
     async def send_message(self, message: str | bytes) -> None:
         """See `MemorySocket`."""
+        self.session.unfinished.speaks(message)
         self.session.speaks(message)
         await self.socket.send_message(message)
 

@@ -10,6 +10,7 @@ from actors.messages import ULAW_BYTES_PER_MS
 from gateway.lab.model import RehearsalModel
 from gateway.lab.seen_audio import Audio, decoded, parsed
 from gateway.lab.tagged_voice import read
+from gateway.lab.unfinished import Unfinished
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -17,6 +18,7 @@ class SessionSeen:
     """One connection to the model, seen from the gateway."""
 
     model: RehearsalModel
+    unfinished: Unfinished
     opened_s: float
     live_s: float | None = None
     """The configuration was confirmed."""
@@ -29,6 +31,8 @@ class SessionSeen:
     """Of the audio from and to it, as it confirmed them first."""
     longest_wait_s: float = 0.0
     """That the gateway waited for the model to take a frame."""
+    refused_frames: int = 0
+    """That it could not send off."""
     appended: Audio = attrs.field(factory=Audio, init=False)
     received_bytes: int = 0
     speech_started_s: list[float] = attrs.field(factory=list[float], init=False)
@@ -81,7 +85,8 @@ class SessionSeen:
                 self._asked(response.get("output"), now_s)
                 if response.get("status") == "failed":
                     self.failed_s.append(now_s)
-        elif kind == "input_audio_buffer.speech_started":
+        elif kind == "input_audio_buffer.speech_started" and "item_id" in event:
+            # Without its fields it says nothing that anybody could act on.
             self.speech_started_s.append(now_s)
         elif kind == "input_audio_buffer.speech_stopped":
             self.speech_stopped_s.append(now_s)
@@ -101,7 +106,8 @@ class SessionSeen:
                 item = event.get("item")
                 if isinstance(item, dict) and item.get("type") == "function_call_output":
                     self.outputs[str(item.get("call_id"))] += 1
-                    self.output_s.append(began_s)
+                    if "id" not in item:  # With one, it is told what another session knew.
+                        self.output_s.append(began_s)
             case "conversation.item.truncate":
                 self.truncated_ms[str(event.get("item_id"))] = int(event.get("audio_end_ms", 0))
             case "response.cancel":
@@ -113,6 +119,8 @@ class SessionSeen:
 
     def refused(self, frame: str | bytes) -> None:
         """The gateway could not send this off, and knows it."""
+        del frame
+        self.refused_frames += 1
 
     def waited(self, lasted_s: float) -> None:
         """The gateway sent something off, or gave up sending it, after so long."""

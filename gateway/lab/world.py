@@ -16,26 +16,34 @@ from actors.call import Limits, Plan
 from actors.exits import Exit
 from actors.messages import CreateResponse
 from actors.policy.journal import CallFacts, Observer
+from actors.policy.manners import Manners
 from actors.policy.record import CallRecord
 from actors.ports import Recorder
 from actors.toolbox import Toolbox
-from gateway.config import AgentSettings
+from actors.wire.openai_session import SessionSettings
+from gateway.agents import AgentSettings
+from gateway.client_socket import CannotOpen
 from gateway.flight import run_recorded_call
 from gateway.lab.line import RehearsalLine
 from gateway.lab.memory_line import ConnectionClosed, Delay, MemorySocket, memory_line
-from gateway.lab.model import RehearsalModel
+from gateway.lab.model import LIFETIME_MS, RehearsalModel
 from gateway.lab.model_line import serve_session
+from gateway.lab.progress import Progress
 from gateway.lab.run_line import run_line
-from gateway.lab.scenario import Scenario
+from gateway.lab.scenario import ModelScript, Scenario
+from gateway.lab.unfinished import Unfinished
+from gateway.lasting import Bounds, LastingSession, Which
 from gateway.media import TwilioCarrier
-from gateway.phone_call import session_settings
 from gateway.realtime import RealtimeSession, Use
 from gateway.recording import MemoryRecorder
+from gateway.session_settings import listening, session_settings
 from gateway.store import MemoryStore
 from gateway.tap import Flight
 
 CALL_SID = "CA00000000000000000000000000000001"
 ACCOUNT_SID = "AC00000000000000000000000000000001"
+WALL_S = 1_800_000_000
+"""Unix time at which trio's clock showed nothing."""
 STREAM_SID = "MZ00000000000000000000000000000001"
 
 
@@ -61,6 +69,8 @@ class World:
         delays: See `Delays`.
         limits: The call's bounds.
         seed: For everything the model draws.
+        agent: What the session is asked to be.
+        manners: What is done about keys, silence, and the limits.
 
     """
 
@@ -75,10 +85,22 @@ class World:
     observer: Observer | None = None
     flight: Flight | None = None
     """The call's flight log; one with a `run` of its own has to be run by whoever gives it."""
+    agent: AgentSettings = attrs.field(factory=AgentSettings)
+    manners: Manners = attrs.field(factory=Manners)
+    bounds: Bounds | None = None
+    dead: frozenset[int] = frozenset()
+    dies_after: int | None = None
+    dies_always: bool = False
+    falls_silent: bool = False
 
     line: RehearsalLine = attrs.field(init=False)
     model: RehearsalModel = attrs.field(init=False)
+    """The first that was connected to."""
+    models: list[RehearsalModel] = attrs.field(factory=list[RehearsalModel], init=False)
+    """All that were."""
     session: RealtimeSession = attrs.field(init=False)
+    lasting: LastingSession | None = attrs.field(default=None, init=False)
+    """What the call has in place of `session`, with `bounds`."""
     store: MemoryStore = attrs.field(factory=MemoryStore)
     phone_end: MemorySocket = attrs.field(init=False)
     """The phone's end of its line; closing it is a phone network that broke."""
@@ -98,6 +120,13 @@ class World:
     """While true, nothing of what the phone sends arrives."""
     loses_marks: bool = attrs.field(default=False, init=False)
     """While true, no mark reaches the phone, and none is echoed."""
+    mortals: list[_Mortal] = attrs.field(factory=list["_Mortal"], init=False)
+    """The models' ends of all lines that there were."""
+    opened: list[Which] = attrs.field(factory=list[Which], init=False)
+    """Which of the agent's models was asked for, each time."""
+    _progress: Progress = attrs.field(init=False)
+    _script: ModelScript = attrs.field(init=False)
+    _began_s: float = attrs.field(default=0.0, init=False)
     _world: trio.Nursery = attrs.field(init=False)
     _returned: Exit | None = attrs.field(default=None, init=False)
 
@@ -109,14 +138,45 @@ class World:
             stream_sid=STREAM_SID,
             voice=self.voice,
         )
-        self.model = RehearsalModel(
-            self.scenario.model,
-            voice=self.voice,
-            seed=self.seed,
-            caller_lines=self.scenario.caller_lines(),
-        )
-        settings = session_settings(AgentSettings(), self.toolbox)
+        self._progress, self._script = Progress(), self.scenario.model
+        self.model = self._new_model()
+        settings = session_settings(self.agent, self.toolbox)
         self.session = RealtimeSession(self._connect, settings, flight=self.flight)
+        if self.bounds is None:
+            return
+        words = self.agent.filler
+        self.lasting = LastingSession(
+            open_one=self._open_one,
+            settings=settings,
+            has_fallback=self.agent.fallback_model is not None,
+            line=lambda: None if words is None else (self.voice(words), words),
+            wall_s=self._wall_s,
+            bounds=self.bounds,
+            flight=self.flight,
+        )
+
+    def _open_one(self, settings: SessionSettings, which: Which) -> RealtimeSession:
+        self.opened.append(which)
+        return RealtimeSession(self._connect, settings, flight=self.flight)
+
+    def _wall_s(self) -> float:
+        return WALL_S + trio.current_time() - self._began_s
+
+    def _new_model(self, at_s: float = WALL_S) -> RehearsalModel:
+        number, session_s = len(self.models), self._script.session_s
+        if self.mortals:
+            self._script = self.mortals[-1].unfinished.rest_of(self._script)
+        model = RehearsalModel(
+            self._script,
+            voice=self.voice,
+            seed=self.seed + number,
+            caller_lines=self.scenario.caller_lines(),
+            progress=self._progress,
+            started_at_s=int(at_s),
+            lifetime_ms=LIFETIME_MS if session_s is None else int(session_s * 1000),
+        )
+        self.models.append(model)
+        return model
 
     @property
     def record(self) -> CallRecord:
@@ -126,6 +186,7 @@ class World:
 
     async def run(self) -> Exit:
         """Place the call and see it through. Cancellable; nothing keeps running."""
+        self._began_s = trio.current_time()
         self.phone_end, self.carrier_end = memory_line(
             up_ms=self.delays.phone_up_ms, down_ms=self.delays.phone_down_ms
         )
@@ -133,7 +194,7 @@ class World:
             self._world = world
             world.start_soon(self._phone)
             async with trio.open_nursery() as call:
-                call.start_soon(self.session.run)
+                call.start_soon((self.lasting or self.session).run)
                 with self.call_scope:
                     await self._call()
             self.ended_s = trio.current_time()
@@ -162,16 +223,32 @@ class World:
             started_at="2026-01-01T00:00:00.000+00:00",
         )
         greeting = CreateResponse("greeting") if self.greet else None
+        hears = listening(session_settings(self.agent, self.toolbox))
         self.began = True
         self._returned = await run_recorded_call(
-            Plan(facts, greeting, observer=self.observer),
+            Plan(
+                facts,
+                greeting,
+                silence_ms=hears.silence_ms,
+                padding_ms=hears.padding_ms,
+                server_interrupts=hears.server_interrupts,
+                server_answers=hears.server_answers,
+                observer=self._observe,
+                manners=self.manners,
+            ),
             carrier,
-            self.session,
+            self.lasting or self.session,
             tools=self.toolbox,
             recorder=self.recorder,
             store=self.store,
             limits=self.limits,
         )
+
+    def _observe(self, at_ms: int, message: object) -> None:
+        if self.lasting is not None:
+            self.lasting.memory.note(at_ms, message)
+        if self.observer is not None:
+            self.observer(at_ms, message)
 
     async def _phone(self) -> None:
         async def receive() -> str | bytes:
@@ -200,15 +277,57 @@ class World:
         client, server = memory_line(
             up_ms=self.delays.model_up_ms, down_ms=self.delays.model_down_ms
         )
-        self.model_end = server
         self.connections += 1
+        if self.connections in self.dead:
+            raise CannotOpen("nobody answers", None)
+        self.model_end = server
         self.open_sockets += 1
-        self._world.start_soon(serve_session, self.model, server)
+        is_first = self.bounds is None or self.connections == 1
+        model = self.model if is_first else self._new_model(self._wall_s())
+        dies_after = self.dies_after if self.connections == 1 or self.dies_always else None
+        mortal = _Mortal(server, Unfinished(self._progress), dies_after, self.falls_silent)
+        self.mortals.append(mortal)
+        self._world.start_soon(serve_session, model, mortal)
         try:
             await use(client)
         finally:
             client.abort()
             self.open_sockets -= 1
+
+
+@attrs.define(eq=False)
+class _Mortal:
+    """The model's end of its line, which breaks behind one of its frames."""
+
+    socket: MemorySocket
+    unfinished: Unfinished
+    dies_after: int | None = None
+    falls_silent: bool = False
+    frames: int = 0
+    """Sent so far."""
+    died_s: float | None = None
+    """On trio's clock."""
+
+    async def send_message(self, message: str | bytes) -> None:
+        """See `MemorySocket`."""
+        if self.falls_silent and self.died_s is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        self.unfinished.speaks(message)
+        await self.socket.send_message(message)
+        self.frames += 1
+        if self.frames == self.dies_after:
+            self.died_s = trio.current_time()
+            if not self.falls_silent:
+                self.socket.abort()
+
+    async def get_message(self) -> str | bytes:
+        """See `MemorySocket`."""
+        return await self.socket.get_message()
+
+    async def aclose(self, code: int = 1000, reason: str | None = None) -> None:
+        """See `MemorySocket`."""
+        await self.socket.aclose(code, reason)
 
 
 async def _asgi_receive(socket: MemorySocket) -> dict[str, Any]:

@@ -1,0 +1,240 @@
+"""A call outlives its sessions: whole calls in virtual time, whose sessions expire or are killed.
+
+Rules: a session is killed at the model's end, behind one of its own frames, so that every moment
+of a conversation is one at which it is lost; what a caller hears is read from what their phone
+played; and the model refuses whatever the real one refuses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import trio
+
+from actors.exits import CallerHungUp, PeerLost, Refused
+from gateway.agents import AgentSettings
+from gateway.lab.determinism import run_seeded
+from gateway.lab.scenario import parse
+from gateway.lab.world import World
+from gateway.lasting import DEFAULT_BOUNDS, Bounds
+from tests.killed_sessions import (
+    FILLER,
+    Killed,
+    Voice,
+    long_call,
+    one_call,
+    stretches,
+    summary,
+)
+
+GREETING = "Hello, this is the bakery."
+UNDISTURBED = one_call(None)
+FRAMES = range(2, UNDISTURBED.after + 1)
+"""All that the model says, but its first: before that there is no session to lose."""
+EVERY = 2
+"""Of them, how many are tried here. The scorecard tries all of them."""
+
+
+@pytest.fixture(scope="module")
+def killed() -> list[Killed]:
+    """The same call once for every frame of the model's, and its session killed behind it."""
+    return [one_call(after) for after in FRAMES[::EVERY]]
+
+
+def moments(one: World, what: str) -> list[str]:
+    return [moment.detail for moment in one.record.moments if moment.what == what]
+
+
+def said(items: list[dict[str, Any]]) -> list[str]:
+    """The words of a conversation's items, whoever said them."""
+    return [
+        str(part.get("text") or part.get("transcript") or "")
+        for item in items
+        for part in item.get("content", ())
+    ]
+
+
+def test_whenever_a_session_dies_the_caller_is_soon_spoken_to(killed: list[Killed]) -> None:
+    words, passed = summary(killed)
+
+    assert passed, words
+
+
+def test_whenever_a_session_dies_the_call_goes_on_to_its_end(killed: list[Killed]) -> None:
+    endings = {one.after: one.ending for one in killed}
+
+    assert {after: why for after, why in endings.items() if why != CallerHungUp()} == {}
+
+
+def test_whenever_a_session_dies_no_tool_runs_twice(killed: list[Killed]) -> None:
+    assert {one.after: one.runs for one in killed if max(one.runs.values(), default=0) > 1} == {}
+
+
+def test_whenever_a_session_dies_the_greeting_is_not_repeated(killed: list[Killed]) -> None:
+    greetings = {one.after: [h.text for h in one.heard].count(GREETING) for one in killed}
+
+    assert {after: times for after, times in greetings.items() if times > 1} == {}
+
+
+def test_whenever_a_session_dies_the_next_one_refuses_nothing(killed: list[Killed]) -> None:
+    refused = {one.after: (one.errors, one.violations) for one in killed}
+
+    assert {after: found for after, found in refused.items() if found != ((), ())} == {}
+
+
+def test_a_tool_that_runs_while_its_session_dies_answers_the_next_one() -> None:
+    calls = [one for one in map(one_call, range(53, 59)) if one.runs]
+
+    assert calls
+    for one in calls:
+        outputs = [
+            item["call_id"]
+            for item in one.world.models[-1].conversation.items()
+            if item["type"] == "function_call_output"
+        ]
+        assert len(outputs) == 1, one.after
+
+
+def test_the_next_session_is_told_what_was_said_and_done() -> None:
+    one = one_call(UNDISTURBED.after - 2).world
+
+    items = one.models[1].conversation.items()
+    kinds = [item["type"] for item in items]
+    words = said(items)
+
+    assert GREETING in words
+    assert "Where is my order?" in words
+    assert "Your order is on its way to you." in words
+    assert kinds.index("function_call_output") == kinds.index("function_call") + 1
+    assert moments(one, "SessionLost") == ["broken"]
+    assert moments(one, "SessionMoved")[0].startswith("lost ")
+
+
+def test_a_filler_is_said_when_the_next_session_takes_its_time() -> None:
+    """Its first connection takes more than the caller wants to wait in silence."""
+    one = one_call(26, dead=frozenset({2, 3}))
+
+    texts = [heard.text for heard in one.heard]
+    waited_s = one.wait_s(filler=True)
+
+    assert FILLER in texts
+    assert waited_s is not None
+    assert waited_s < 1.0
+    assert one.ending == CallerHungUp()
+
+
+def test_nobody_is_told_to_wait_who_has_nothing_to_wait_for() -> None:
+    """The session dies while nobody owes anybody anything, and is long in coming back."""
+    one = one_call(22, dead=frozenset({2, 3, 4}))
+
+    assert FILLER not in [heard.text for heard in one.heard]
+
+
+def test_a_session_that_keeps_dying_ends_the_call_within_its_bound() -> None:
+    one = one_call(30, dead=frozenset(range(2, 100)))
+
+    assert isinstance(one.ending, PeerLost)
+    assert one.ending.peer == "session"
+    lasted_s = one.world.record.duration_ms / 1000 - one.died_s
+    assert lasted_s < DEFAULT_BOUNDS.recover_s + 0.5
+
+
+def test_sessions_may_be_lost_so_often_and_no_more() -> None:
+    one = one_call(10, Bounds(restarts=3), dies_always=True)
+
+    assert isinstance(one.ending, PeerLost)
+    assert moments(one.world, "SessionLost") == ["broken"] * 3
+    assert one.world.connections == 4
+
+
+def test_a_session_that_falls_silent_is_replaced() -> None:
+    """It owes an answer, and its socket stays open."""
+    one = one_call(30, Bounds(silent_s=3.0), falls_silent=True)
+
+    assert moments(one.world, "SessionLost") == ["silent"]
+    assert one.ending == CallerHungUp()
+
+
+def test_a_fallback_answers_when_the_first_model_cannot_be_reached() -> None:
+    agent = AgentSettings(fallback_model="gpt-realtime-2.1-mini", filler=FILLER)
+    one = one_call(None, dead=frozenset({1, 2}), agent=agent)
+
+    assert one.world.opened == ["first", "fallback"]
+    assert one.ending == CallerHungUp()
+    assert moments(one.world, "SessionMoved")[0].startswith("fallback ")
+    assert GREETING in [heard.text for heard in one.heard]
+
+
+def test_without_a_fallback_a_model_that_cannot_be_reached_ends_the_call() -> None:
+    one = one_call(None, dead=frozenset({1, 2}))
+
+    assert isinstance(one.ending, PeerLost | Refused)
+    assert one.world.opened == ["first"]
+
+
+def test_a_call_goes_on_beyond_the_end_of_its_sessions_and_nothing_is_forgotten() -> None:
+    one, voice = long_call(session_s=60.0, every_ms=15_000, turns=12)
+
+    moved = moments(one, "SessionMoved")
+    heard = [stretch.text for stretch in stretches(one, voice)]
+    told = said(one.models[-1].conversation.items())
+
+    assert len(moved) >= 3
+    assert all(cause.startswith("expiring ") for cause in moved)
+    assert moments(one, "SessionLost") == []
+    assert heard == [f"Answer {n}." for n in range(13)]
+    # The last of all it heard itself.
+    assert [text for text in told if text.startswith("Question")] == [
+        f"Question {n}." for n in range(1, 12)
+    ]
+    assert [text for text in told if text.startswith("Answer")] == [
+        f"Answer {n}." for n in range(13)
+    ]
+    assert [model.errors for model in one.models] == [[]] * len(one.models)
+    assert one.line.heard()[0].ulaw  # And no gap: every answer is one stretch.
+    assert Counter(heard).most_common(1)[0][1] == 1
+
+
+def test_answers_come_as_fast_beside_a_change_of_sessions() -> None:
+    """The caller notices nothing: they wait as long for every answer."""
+    one, _ = long_call(session_s=60.0, every_ms=15_000, turns=12)
+
+    waited = [turn.first_heard_ms for turn in one.record.turns if turn.first_heard_ms is not None]
+
+    assert len(waited) == 12
+    assert max(waited) - min(waited) <= 300
+
+
+def test_a_session_that_is_never_quiet_is_replaced_before_it_ends() -> None:
+    """The caller speaks through the whole of the time in which it could be replaced."""
+    scenario = parse(
+        'name: talker\nmodel: {session_s: 20, answers: [{items: [{say: "Hello."}]}]}\n'
+        f'caller: [{{wait: agent_quiet, say: "{"And on and on. " * 22}"}},'
+        " {wait: agent_quiet, quiet_ms: 1000, hang_up: true}]"
+    )
+    one = World(scenario, Voice(), bounds=Bounds())
+
+    assert run_seeded(one.run, seed=1) == CallerHungUp()
+    assert moments(one, "SessionLost") == ["expiring"]
+    assert [model.errors for model in one.models] == [[]] * len(one.models)
+    assert len(one.record.turns) == 1
+
+
+async def test_a_session_that_lasts_ends_when_it_is_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    one = World(parse("name: nobody"), Voice(), bounds=Bounds())
+
+    async def hang_up() -> None:
+        await trio.sleep(1)
+        one.line.hang_up(1000)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hang_up)
+        with trio.move_on_after(30):
+            await one.run()
+        nursery.cancel_scope.cancel()
+
+    assert one.open_sockets == 0
