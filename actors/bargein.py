@@ -86,6 +86,8 @@ class BargeIn:
     _probed: int = attrs.field(default=0, init=False)
     _next_probe_ms: float = attrs.field(default=0.0, init=False)
     _was_idle: bool = attrs.field(default=True, init=False)
+    _is_away: bool = attrs.field(default=False, init=False)
+    """There is no stream to play anything on: it is held back."""
 
     async def run(self) -> NoReturn:
         """Serve the inbox and the clock until cancelled."""
@@ -115,6 +117,8 @@ class BargeIn:
         )
 
     def _wake_ms(self) -> float:
+        if self._is_away:
+            return float("inf")
         due = (self._playout.due_ms(), self._playout.overdue_ms(OVERDUE_MS))
         probe_ms = self._next_probe_ms if self._playout.idle else float("inf")
         return min([probe_ms, *(at_ms for at_ms in due if at_ms is not None)])
@@ -149,8 +153,12 @@ class BargeIn:
                 self._playout.response_finished(response_id)
                 self._send_due()  # So that what it says is known to be playing before ...
                 self.hangup.put(fact)
-            case StreamLeft() | StreamMoved() | SessionLost() | SessionMoved():
-                pass
+            case StreamLeft():
+                self._leave()
+            case StreamMoved():
+                self._come_back()
+            case SessionLost() | SessionMoved():
+                pass  # What it was making ends as every response does.
 
     def _receive(self, audio: ItemAudio) -> None:
         if self._playout.is_dead(audio.response_id):
@@ -184,6 +192,23 @@ class BargeIn:
         self._become_idle(by_mark=False)
         return tuple(_amend(item.item_id, item.heard_ms) for item in cut.items)
 
+    def _leave(self) -> None:
+        """Hold everything back. Whatever is playing is lost with the stream: that is a cut."""
+        self._is_away = True
+        if self._playout.is_under_way:
+            amends = self._cut()
+            if amends:
+                self.turns.put(ItemsAmended(amends))
+        self._probes.clear()
+
+    def _come_back(self) -> None:
+        """Go on with what was held back, on a stream whose buffer is empty."""
+        self._is_away = False
+        self._probes.clear()
+        self._probed = 0
+        self._next_probe_ms = self.notes.now_ms()
+        self._playout.restarts(now_ms=self.notes.now_ms())
+
     def _hear(self, name: str) -> None:
         now_ms = self.notes.now_ms()
         put_ms = self._probes.pop(name, None)
@@ -198,6 +223,8 @@ class BargeIn:
             self._become_idle(by_mark=True)
 
     def _keep_time(self) -> None:
+        if self._is_away:
+            return
         self._send_due()
         now_ms = self.notes.now_ms()
         overdue_ms = self._playout.overdue_ms(OVERDUE_MS)
@@ -208,6 +235,8 @@ class BargeIn:
             self._probe(now_ms)
 
     def _send_due(self) -> None:
+        if self._is_away:
+            return
         now_ms = self.notes.now_ms()
         while (portion := self._playout.take(now_ms=now_ms)) is not None:
             heard_from_ms = round(portion.starts_ms + self._playout.head.round_trip_ms)

@@ -19,22 +19,52 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from actors.exits import AgentHungUp, CallerHungUp, Exit, TimedOut
+from actors.exits import (
+    AgentHungUp,
+    CallerHungUp,
+    Crashed,
+    PeerLost,
+    Refused,
+    Stalled,
+    TimedOut,
+    Transferred,
+)
 from actors.policy.journal import Observer
 from actors.toolbox import Toolbox
 from gateway import phone_call, twiml
-from gateway.agents import Agent
+from gateway.agents import AgentSettings
 from gateway.calls import Calls, Declined, IncomingCall, Offer, OpenSession, RunCall
 from gateway.config import Config, check_serving
-from gateway.door import MEDIA_PATH, MediaDoor
+from gateway.door import MediaDoor
+from gateway.left_message import KeepMessage, keep_in_folders, left_message
 from gateway.origin import Origin
 from gateway.phone_call import Outside
+from gateway.phone_line import (
+    AFTER_DIAL_PATH,
+    AFTER_STREAM_PATH,
+    DIAL_STATUS_PATH,
+    MEDIA_PATH,
+    STREAM_STATUS_PATH,
+    WHISPER_PATH,
+    PhoneLine,
+    is_over,
+)
+from gateway.roster import LiveRoster, Roster
 from gateway.tokens import StreamTokens
-from gateway.twilio_rest import open_rest
+from gateway.twilio_rest import Transport, lacking, open_rest
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-APOLOGY: Final = "Sorry, we have a technical problem. Please call again later. Goodbye."
+VOICE_PATH: Final = "/twilio/voice"
+STATUS_PATH: Final = "/twilio/status"
+RECORDING_PATH: Final = "/twilio/recording"
+AFTER_MESSAGE_PATH: Final = "/twilio/after-message"
+
+APOLOGY: Final = AgentSettings().apology
+"""What an agent says that says nothing of its own, when it cannot go on."""
+FALLBACK_RING_S: Final = 30
+MESSAGE_MOST_S: Final = 120
+NOT_SERVED: Final = "Sorry, nobody answers this number at the moment. Goodbye."
 TOO_LONG: Final = "This call has reached its longest length. Please call again. Goodbye."
 LARGEST_BODY_BYTES: Final = 64 * 1024
 """Of a webhook. Twilio's have 2 KiB."""
@@ -60,6 +90,8 @@ def create_app(
     run_call: RunCall | None = None,
     outside: Outside | None = None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    twilio_transport: Transport | None = None,
+    keep_message: KeepMessage | None = None,
 ) -> QuartTrio:
     """Make the application. What Twilio requests from it is all under `/twilio/`.
 
@@ -71,9 +103,12 @@ def create_app(
         run_call: How to run a call; by default with this gateway's own agent.
         outside: Where recordings and records go; by default to `config.calls.directory`.
         random_bytes: What tokens are made of: a cryptographic source.
+        twilio_transport: What requests to Twilio go over; by default the network.
+        keep_message: Where it is noted that a caller left a message; by default beside the records.
 
     Raises:
-        ConfigError: Nothing could tell Twilio's requests from anybody else's.
+        ConfigError: Nothing could tell Twilio's requests from anybody else's, or a file of tools
+            cannot be loaded.
 
     """
     check_serving(config)
@@ -83,6 +118,7 @@ def create_app(
             consequence="anybody on this machine can place calls; set TWILIO_AUTH_TOKEN",
         )
     tools = Toolbox() if toolbox is None else toolbox
+    roster = LiveRoster(Roster.of(config))
     outside = Outside.of(config) if outside is None else outside
     calls = Calls(
         open_session=open_session or partial(phone_call.open_session, config, tools, outside),
@@ -93,15 +129,24 @@ def create_app(
         max_concurrent=config.calls.max_concurrent,
     )
     origin = Origin.of(config)
-    rest = open_rest(config.twilio)
+    rest = open_rest(config.twilio, twilio_transport)
     app = QuartTrio("gateway", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_S
     # For whoever serves this: `stop_admitting` is how a drain begins.
     app.extensions["calls"] = calls
-    _route(app, FrontDoor(calls, origin, Agent(settings=config.agent)))
-    hang_up_call = None if rest is None else rest.hang_up_ours
-    app.asgi_app = MediaDoor(app.asgi_app, origin, calls, hang_up_call)  # type: ignore[assignment,method-assign]
+    # And how agents are exchanged, for the calls that come from then on.
+    app.extensions["roster"] = roster
+    messages = keep_message or keep_in_folders(config.calls.directory)
+    _route(app, FrontDoor(calls, origin, roster, messages, config.twilio.api_url))
+    app.asgi_app = MediaDoor(  # type: ignore[assignment,method-assign]
+        app.asgi_app,
+        origin,
+        calls,
+        hang_up_call=None if rest is None else rest.hang_up_ours,
+        rest=rest,
+        rest_lacks=lacking(config.twilio),
+    )
 
     @app.before_serving
     async def start() -> None:
@@ -122,53 +167,116 @@ class FrontDoor:
 
     calls: Calls
     origin: Origin
-    agent: Agent
+    roster: LiveRoster
+    keep_message: KeepMessage
+    api_url: str
+    """Of the carrier's REST interface: recordings are nowhere else."""
 
     async def voice(self, fields: Fields) -> str:
         """Answer a call that is ringing."""
         values = dict(fields)
-        incoming = IncomingCall(
-            call_sid=values.get("CallSid", ""),
-            account_sid=values.get("AccountSid", ""),
-            caller=values.get("From", ""),
-            called=values.get("To", ""),
-            agent=self.agent,
-        )
-        account, call = incoming.account_sid, incoming.call_sid
+        account, call = values.get("AccountSid", ""), values.get("CallSid", "")
         if not (_CALL_SID.fullmatch(call) and _ACCOUNT_SID.fullmatch(account)):
             log.warning("webhook.refused", reason="no CallSid or no AccountSid")
             return twiml.reject("rejected")
+        called = values.get("To", "")
+        agent = self.roster.agent_for(called)
+        if agent is None:
+            log.info("call.not_served", call_sid=call)
+            # Spoken, and not a busy signal: who hears that calls again.
+            return twiml.say_and_hangup(NOT_SERVED)
+        incoming = IncomingCall(call, account, values.get("From", ""), called, agent)
         offer: Offer | Declined = "refused"
         with trio.move_on_after(ANSWER_S):
             offer = await self.calls.offer(incoming)
         match offer:
             case Offer():
-                url = partial(self.origin.url, dict(request.scope))
-                return twiml.connect_stream(
-                    url(MEDIA_PATH, stream=True),
-                    offer.token,
-                    action=url("/twilio/after-stream"),
-                    status_callback=url("/twilio/stream-status"),
+                place = twiml.StreamPlace(
+                    url=self._url(MEDIA_PATH, stream=True),
+                    token=offer.token,
+                    action=self._url(AFTER_STREAM_PATH),
+                    status_callback=self._url(STREAM_STATUS_PATH),
                 )
+                return twiml.connect_stream(place)
             case "busy" | "closing":
                 return twiml.reject("busy")
             case "over":
                 return twiml.hangup()
             case "refused":
-                return twiml.say_and_hangup(APOLOGY)
+                return self._on_failure(incoming)
 
     async def after_stream(self, fields: Fields) -> str:
         """Say what becomes of a call whose stream has ended."""
-        call_sid = dict(fields).get("CallSid", "")
-        self.calls.abandon(call_sid)  # Twilio is done with the stream, if it ever was one.
-        why: Exit | None = await self.calls.how_ended(call_sid)
-        match why:
-            case AgentHungUp() | CallerHungUp():
+        values = dict(fields)
+        call_sid = values.get("CallSid", "")
+        # Twilio is done with the stream, if it ever was one, and will open no other by itself.
+        self.calls.abandon(call_sid)
+        line = self.calls.line(call_sid)
+        if line is not None:
+            line.stream_failed(values.get("StreamSid"))
+        ended = await self.calls.ended(call_sid)
+        match None if ended is None else ended.why:
+            case AgentHungUp() | CallerHungUp() | Transferred():
                 return twiml.hangup()
             case TimedOut():
                 return twiml.say_and_hangup(TOO_LONG)
+            case PeerLost(peer="session") | Refused() | Crashed() | Stalled() if ended is not None:
+                return self._on_failure(ended.incoming)
             case _:
-                return twiml.say_and_hangup(APOLOGY)
+                known = None if ended is None else ended.incoming.agent
+                agent = known or self.roster.agent_for(values.get("To", ""))
+                return twiml.say_and_hangup(APOLOGY if agent is None else agent.settings.apology)
+
+    async def after_dial(self, fields: Fields) -> str:
+        """Say what becomes of a caller whose transfer is over, or came to nothing."""
+        await trio.lowlevel.checkpoint()
+        values = dict(fields)
+        line = self.calls.line(values.get("CallSid", ""))
+        status = values.get("DialCallStatus", "")
+        log.info(
+            "transfer.ended",
+            call_sid=_shown(values, "CallSid"),
+            status=_shown(values, "DialCallStatus"),
+        )
+        if not isinstance(line, PhoneLine):
+            return twiml.hangup()
+        if is_over(values.get("CallStatus", "")):
+            line.caller_left()
+            return twiml.hangup()
+        return line.after_dial(status, bridged=values.get("DialBridged") != "false")
+
+    async def dial_status(self, fields: Fields) -> str:
+        """Note that somebody picked up who is called for a caller of ours."""
+        await trio.lowlevel.checkpoint()
+        values = dict(fields)
+        line = self.calls.line(values.get("ParentCallSid", ""))
+        if isinstance(line, PhoneLine) and values.get("CallStatus") == "in-progress":
+            line.callee_answered()
+        return ""
+
+    async def whisper(self, fields: Fields) -> str:
+        """Say to somebody who picked up whom they are going to talk to."""
+        await trio.lowlevel.checkpoint()
+        line = self.calls.line(dict(fields).get("ParentCallSid", ""))
+        if not isinstance(line, PhoneLine):
+            return twiml.hangup()
+        return line.whisper(request.args.get("key", ""), said="said" in request.args)
+
+    async def recording(self, fields: Fields) -> str:
+        """Note where the message is that a caller left."""
+        message = left_message(dict(fields), self.api_url)
+        if message is None:
+            log.warning("recording.refused", reason="no CallSid, no RecordingSid or no status")
+        else:
+            log.info("recording.reported", call_sid=message.call_sid, status=message.status)
+            await self.keep_message(message)
+        await trio.lowlevel.checkpoint()
+        return ""
+
+    async def after_message(self, _: Fields) -> str:
+        """Say what comes after a message: nothing."""
+        await trio.lowlevel.checkpoint()
+        return twiml.hangup()
 
     async def status(self, fields: Fields) -> str:
         """Note how the call is doing."""
@@ -178,8 +286,12 @@ class FrontDoor:
             call_sid=_shown(values, "CallSid"),
             status=_shown(values, "CallStatus"),
         )
-        if values.get("CallStatus") in {"completed", "busy", "failed", "no-answer", "canceled"}:
-            self.calls.abandon(values.get("CallSid", ""))
+        if is_over(values.get("CallStatus", "")):
+            call_sid = values.get("CallSid", "")
+            self.calls.abandon(call_sid)
+            line = self.calls.line(call_sid)
+            if line is not None:
+                line.caller_left()
         await trio.lowlevel.checkpoint()
         return ""
 
@@ -194,17 +306,48 @@ class FrontDoor:
         )
         if values.get("StreamEvent") in {"stream-error", "stream-stopped"}:
             self.calls.abandon(values.get("CallSid", ""))
+        if values.get("StreamEvent") == "stream-error":
+            line = self.calls.line(values.get("CallSid", ""))
+            if line is not None:
+                line.stream_failed(values.get("StreamSid"))
         await trio.lowlevel.checkpoint()
         return ""
+
+    def _on_failure(self, incoming: IncomingCall) -> str:
+        """What becomes of a caller whose agent cannot go on."""
+        agent = incoming.agent.settings
+        match agent.on_failure:
+            case "transfer" if agent.transfer_to is not None:
+                plan = twiml.DialPlan(
+                    to=agent.transfer_to, ring_s=FALLBACK_RING_S, caller_id=agent.transfer_by
+                )
+                return twiml.dial(plan, say=agent.apology)
+            case "message":
+                return twiml.take_message(
+                    agent.apology,
+                    most_s=MESSAGE_MOST_S,
+                    status_callback=self._url(RECORDING_PATH),
+                    action=self._url(AFTER_MESSAGE_PATH),
+                )
+            case _:
+                return twiml.say_and_hangup(agent.apology)
+
+    def _url(self, path: str, *, stream: bool = False) -> str:
+        return self.origin.url(dict(request.scope), path, stream=stream)
 
 
 def _route(app: QuartTrio, door: FrontDoor) -> None:
     """Give every webhook its path, and the check of its origin in front of it."""
     webhooks = {
-        "/twilio/voice": door.voice,
-        "/twilio/after-stream": door.after_stream,
-        "/twilio/status": door.status,
-        "/twilio/stream-status": door.stream_status,
+        VOICE_PATH: door.voice,
+        AFTER_STREAM_PATH: door.after_stream,
+        STATUS_PATH: door.status,
+        STREAM_STATUS_PATH: door.stream_status,
+        AFTER_DIAL_PATH: door.after_dial,
+        DIAL_STATUS_PATH: door.dial_status,
+        WHISPER_PATH: door.whisper,
+        RECORDING_PATH: door.recording,
+        AFTER_MESSAGE_PATH: door.after_message,
     }
 
     async def webhook() -> Response:

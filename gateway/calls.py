@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import attrs
 import structlog
@@ -74,6 +74,27 @@ OpenSession = Callable[[IncomingCall, trio.Nursery], Session]
 RunCall = Callable[[Offer, Carrier], Awaitable[Exit]]
 
 
+class Line(Carrier, Protocol):
+    """A carrier that can go on over another stream of the same call."""
+
+    def release(self) -> None:
+        """The call is over: no stream of it is needed any more."""
+
+    def caller_left(self) -> None:
+        """The carrier says that the call is over."""
+
+    def stream_failed(self, stream_sid: str | None) -> None:
+        """The carrier says that it could not open this stream; `None`: or any it knows."""
+
+
+@attrs.frozen
+class Ended:
+    """A call that is over."""
+
+    incoming: IncomingCall
+    why: Exit
+
+
 @attrs.define(eq=False)
 class _Live:
     """One call while its nursery is open."""
@@ -83,16 +104,17 @@ class _Live:
     ready: trio.Event = attrs.field(factory=trio.Event)
     """The session is connecting, or never will: see `offer`."""
     settled: trio.Event = attrs.field(factory=trio.Event)
-    """The stream came, or is not going to."""
+    """The call begins, or is not going to."""
     done: trio.Event = attrs.field(factory=trio.Event)
-    """The answered call is over."""
+    """The answered call is over, and how it ended is known."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """Around the running call, so that it never outlives its nursery."""
+    """Around the running call: what of it is cancelled first."""
     offer: Offer | None = None
     """`None`: the session is refused, or crashed before it was there."""
-    answered: bool = False
-    session_failure: Exception | None = None
-    """What ended the nursery, when that was a bug."""
+    begun: tuple[Offer, Line] | None = None
+    """What it runs with, once its stream came."""
+    why: Exit | None = None
+    """How it ended, if it said so itself."""
 
 
 @attrs.define(eq=False)
@@ -117,7 +139,7 @@ class Calls:
     answer_s: float = TOKEN_TTL_S
     is_recorded: Callable[[str], bool] = lambda _: False
     _live: dict[str, _Live] = attrs.field(factory=dict, init=False)
-    _exits: OrderedDict[str, tuple[float, Exit]] = attrs.field(factory=OrderedDict, init=False)
+    _ended: OrderedDict[str, tuple[float, Ended]] = attrs.field(factory=OrderedDict, init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _admitting: bool = attrs.field(default=True, init=False)
 
@@ -177,11 +199,12 @@ class Calls:
         await live.ready.wait()
         return live.offer or "refused"
 
-    def answer(self, start: Start) -> Offer | str:
-        """Match a stream to its announced call, once.
+    def answer(self, start: Start) -> Offer | Line | str:
+        """Match a stream to its call, once.
 
         Returns:
-            The offer, or why there is none.
+            The offer, for the first stream of an announced call: `begin` comes next. The line of
+            a live call, for another stream of it. Or why there is neither.
 
         """
         token = dict(start.parameters).get(TOKEN_PARAMETER, "")
@@ -189,10 +212,10 @@ class Calls:
         if flaw is not None:
             return f"the token is {flaw}"
         live = self._live.get(start.call_sid)
+        if live is not None and live.begun is not None and not live.done.is_set():
+            return live.begun[1]
         if live is None or live.offer is None or live.settled.is_set():
             return "the call is over"
-        live.answered = True
-        live.settled.set()
         return attrs.evolve(live.offer, stream_sid=start.stream_sid)
 
     def abandon(self, call_sid: str) -> None:
@@ -201,51 +224,76 @@ class Calls:
         if live is not None:
             live.settled.set()
 
-    async def run(self, offer: Offer, carrier: Carrier) -> Exit:
-        """Run an answered call to its end. Never raises but for cancellation."""
-        live = self._live[offer.call_sid]
-        barrier = Barrier("call.crashed")
-        why: Exit | None = None
-        try:
-            with bound_contextvars(call_sid=offer.call_sid), barrier, live.scope:
-                why = await self.run_call(offer, carrier)
-        finally:
-            failure = barrier.failure or live.session_failure
-            why = why or (Killed() if failure is None else _crash(failure))
-            self._remember(offer.call_sid, why)
-            live.done.set()
-        return why
+    def begin(self, offer: Offer, line: Line) -> None:
+        """Run an answered call, in the nursery of its own; `line.release` says when it is over."""
+        live = self._live.get(offer.call_sid)
+        if live is None or live.settled.is_set():
+            line.release()  # Its session crashed, or the gateway stopped, just now.
+            return
+        live.begun = offer, line
+        live.settled.set()
+
+    def kill(self, call_sid: str, reason: str) -> None:
+        """End a call that runs, at once. Else nothing happens."""
+        live = self._live.get(call_sid)
+        if live is not None and live.begun is not None:
+            live.scope.cancel(reason)
+
+    def line(self, call_sid: str) -> Line | None:
+        """The line of a call that runs."""
+        live = self._live.get(call_sid)
+        return None if live is None or live.begun is None else live.begun[1]
+
+    def another_token(self, call_sid: str, ttl_s: float) -> str | None:
+        """Let one more stream into a call that runs; `None`: it does not."""
+        if self.line(call_sid) is None:
+            return None
+        return self.tokens.mint_another(call_sid, trio.current_time(), ttl_s)
+
+    def new_key(self) -> str:
+        """Make a name that nobody can guess."""
+        return self.tokens.random_bytes(24).hex()
 
     async def how_ended(self, call_sid: str) -> Exit | None:
-        """How a call ended, waiting for it a little; `None` when nobody knows.
+        """How a call ended, waiting for it a little; `None` when nobody knows."""
+        ended = await self.ended(call_sid)
+        return None if ended is None else ended.why
+
+    async def ended(self, call_sid: str) -> Ended | None:
+        """What is known of a call that is over, waiting for its end a little.
 
         Twilio asks as soon as its stream is closed, and a call closes it before it is over.
         """
         live = self._live.get(call_sid)
-        if live is not None and live.answered:
+        if live is not None and live.begun is not None:
             with trio.move_on_after(ENDING_S):
                 await live.done.wait()
-        _, why = self._exits.get(call_sid, (0.0, None))
-        return why
+        entry = self._ended.get(call_sid)
+        return None if entry is None else entry[1]
 
     async def _hold(self, live: _Live) -> None:
         """One call's nursery, from its webhook to its end."""
         sid = live.incoming.call_sid
         barrier = Barrier("call.session_crashed")
+        crash = Barrier("call.crashed")
         try:
             with bound_contextvars(call_sid=sid), barrier:
                 async with trio.open_nursery() as nursery:
-                    await self._wait_out(live, nursery)
+                    await self._wait_out(live, nursery, crash)
         finally:
             # All at once, so that nobody finds a call whose session is gone.
-            live.session_failure = barrier.failure
-            live.scope.cancel("its session's nursery is closed")
+            if live.begun is not None:
+                failure = crash.failure or barrier.failure
+                why = live.why or (Killed() if failure is None else _crash(failure))
+                self._remember(sid, Ended(live.incoming, why))
+                live.begun[1].release()
+            live.done.set()
             live.settled.set()
             live.ready.set()
             del self._live[sid]
             self.tokens.end(sid, trio.current_time())
 
-    async def _wait_out(self, live: _Live, nursery: trio.Nursery) -> None:
+    async def _wait_out(self, live: _Live, nursery: trio.Nursery, crash: Barrier) -> None:
         try:
             session = self.open_session(live.incoming, nursery)
         except SessionRefused as error:
@@ -257,23 +305,25 @@ class Calls:
         with trio.move_on_after(self.answer_s):
             await live.settled.wait()
         live.settled.set()
-        if live.answered:
-            await live.done.wait()
-        else:
+        if live.begun is None:
             # Its stream never came, or its caller did not wait.
             log.info("call.abandoned")
+        else:
+            with crash, live.scope:
+                live.why = await self.run_call(*live.begun)
+            live.begun[1].release()
         # The call closes its session itself; this is for the call that never was, or crashed.
         await session.aclose()
         nursery.cancel_scope.cancel("the call is over")
 
-    def _remember(self, call_sid: str, why: Exit) -> None:
+    def _remember(self, call_sid: str, ended: Ended) -> None:
         now_s = trio.current_time()
-        self._exits[call_sid] = (now_s, why)
-        while self._exits:
-            at_s, _ = next(iter(self._exits.values()))
-            if len(self._exits) <= EXITS_KEPT and at_s > now_s - EXIT_KEPT_S:
+        self._ended[call_sid] = (now_s, ended)
+        while self._ended:
+            at_s, _ = next(iter(self._ended.values()))
+            if len(self._ended) <= EXITS_KEPT and at_s > now_s - EXIT_KEPT_S:
                 break
-            self._exits.popitem(last=False)
+            self._ended.popitem(last=False)
 
 
 def _crash(failure: Exception) -> Crashed:

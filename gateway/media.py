@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 import structlog
@@ -46,6 +46,18 @@ EARLY_MEDIA: Final = 50
 """Frames before `start` that are forgiven: one second."""
 
 
+@runtime_checkable
+class Tapped(Protocol):
+    """A carrier whose sockets somebody can be told of, in the words of Twilio's streams."""
+
+    tap: Tap | None
+    """Is told what crosses them. To be set before the call."""
+
+    @property
+    def start(self) -> twilio.Start:
+        """What the stream said about itself."""
+
+
 @attrs.define(eq=False)
 class TwilioCarrier:
     """An accepted Twilio socket. After `introduce` it is a `Carrier`.
@@ -60,6 +72,8 @@ class TwilioCarrier:
     _receive: Receive
     _send: Send
     _hang_up_call: HangUp | None = None
+    place: Callable[[CallerAudio], CallerAudio] | None = attrs.field(default=None, init=False)
+    """Moves the caller's audio on the line's clock, before anybody is told of it."""
     tap: Tap | None = attrs.field(default=None, init=False)
     """Is told what crosses the socket. To be set between `introduce` and the call."""
     keys_hidden: bool = attrs.field(default=False, init=False)
@@ -188,11 +202,15 @@ class TwilioCarrier:
             try:
                 frame = twilio.decode(text)
             except ProtocolError as error:
-                self._note("phone.in", malformed(text, error.what))
+                self._note("phone.in", malformed("" if self.keys_hidden else text, error.what))
                 await self._count_malformed(error)
             else:
+                if self.place is not None and isinstance(frame, CallerAudio):
+                    frame = self.place(frame)
                 if self.tap is not None:
-                    content = from_phone(frame, with_audio=self.tap.with_audio)
+                    content = from_phone(
+                        frame, with_audio=self.tap.with_audio, keys_hidden=self.keys_hidden
+                    )
                     self.tap.note("phone.in", content)
                 return frame
 

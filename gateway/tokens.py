@@ -36,6 +36,8 @@ class _Entry:
     digest: bytes
     expires_at_s: float
     used: bool = False
+    again: tuple[bytes, float] | None = None
+    """For another stream of the same call: a token's digest, and when it expires."""
 
 
 @attrs.define(eq=False)
@@ -87,11 +89,38 @@ class StreamTokens:
             return None
         return self._token(call_sid, account_sid, entry.nonce)
 
+    def mint_another(self, call_sid: str, now_s: float, ttl_s: float | None = None) -> str | None:
+        """Give out a token for another stream of a live call. The one before it opens nothing.
+
+        It is nobody's answer to a webhook that can be replayed, so it is new each time.
+
+        Args:
+            call_sid: The call.
+            now_s: On the clock of all times here.
+            ttl_s: How long it waits for its stream; `None`: as long as a first one.
+
+        Returns:
+            `None` when the call is not live, or its first stream has not come.
+
+        """
+        entry = self._live.get(call_sid)
+        if entry is None or not entry.used:
+            return None
+        token = self._token(call_sid, entry.account_sid, self.random_bytes(32))
+        again = (_digest(token), now_s + (self.ttl_s if ttl_s is None else ttl_s))
+        self._live[call_sid] = attrs.evolve(entry, again=again)
+        return token
+
     def redeem(self, token: str, call_sid: str, account_sid: str, now_s: float) -> Flaw | None:
         """Use a token up. `None` means that it opens this call's stream."""
         entry = self._live.get(call_sid)
         if entry is None:
             return "used" if call_sid in self._ended_at_s else "unknown"
+        if entry.again is not None and entry.account_sid == account_sid:
+            digest, expires_at_s = entry.again
+            if hmac.compare_digest(digest, _digest(token)):
+                self._live[call_sid] = attrs.evolve(entry, again=None)
+                return None if now_s < expires_at_s else "expired"
         fits = hmac.compare_digest(entry.digest, _digest(token))
         if not fits or entry.account_sid != account_sid:
             return "foreign"

@@ -23,7 +23,19 @@ BYE = AgentHungUp("bye", goodbye_heard=True)
 
 
 class SilentCarrier(Straight):
-    """Stands for a stream on which nothing happens."""
+    """Stands for a line on which nothing happens."""
+
+    def __init__(self) -> None:
+        self.released = trio.Event()
+
+    def release(self) -> None:
+        self.released.set()
+
+    def caller_left(self) -> None:
+        raise AssertionError
+
+    def stream_failed(self, stream_sid: str | None) -> None:
+        raise AssertionError
 
     async def receive(self) -> CarrierFact:
         await trio.sleep_forever()
@@ -107,6 +119,14 @@ async def answered(found: Calls, call_sid: str) -> Offer:
     return offer
 
 
+async def run(found: Calls, offer: Offer) -> Exit | None:
+    """See an answered call to its end."""
+    line = SilentCarrier()
+    found.begin(offer, line)
+    await line.released.wait()
+    return await found.how_ended(offer.call_sid)
+
+
 async def test_a_session_connects_when_the_call_is_announced(
     world: World, autojump_clock: trio.abc.Clock
 ) -> None:
@@ -122,7 +142,7 @@ async def test_a_call_runs_and_its_ending_is_remembered(
 ) -> None:
     async with calls(world) as found:
         offer = await answered(found, "CA1")
-        assert await found.run(offer, SilentCarrier()) == BYE
+        assert await run(found, offer) == BYE
         assert await found.how_ended("CA1") == BYE
         await trio.testing.wait_all_tasks_blocked()
 
@@ -175,7 +195,7 @@ async def test_a_repeated_webhook_gets_the_same_offer_until_the_call_is_over(
         assert offers[0] is offers[1]
         assert len(world.sessions) == 1
         offer = await answered(found, "CA1")
-        await found.run(offer, SilentCarrier())
+        await run(found, offer)
         await trio.testing.wait_all_tasks_blocked()
 
         assert await found.offer(incoming("CA1")) == "over"
@@ -225,7 +245,7 @@ async def test_a_gateway_that_drains_takes_no_new_call_and_finishes_the_others(
 
         assert not found.ready
         assert await found.offer(incoming("CA2")) == "closing"
-        assert await found.run(offer, SilentCarrier()) == BYE
+        assert await run(found, offer) == BYE
 
 
 @pytest.mark.parametrize("call_sid", ["CArefused", "CAbroken"])
@@ -246,11 +266,11 @@ async def test_a_call_that_crashes_ends_alone_with_its_traceback(
     with capture_logs() as logs:
         async with calls(world) as found:
             bystander = await answered(found, "CA1")
-            why = await found.run(await answered(found, call_sid), SilentCarrier())
+            why = await run(found, await answered(found, call_sid))
 
             assert isinstance(why, Crashed)
             assert await found.how_ended(call_sid) == why
-            assert await found.run(bystander, SilentCarrier()) == BYE
+            assert await run(found, bystander) == BYE
     (crash,) = [entry for entry in logs if entry["event"] == "call.crashed"]
     assert "Traceback" in crash["traceback"]
 
@@ -261,21 +281,21 @@ async def test_a_session_that_crashes_ends_its_call_only(
     with capture_logs():
         async with calls(world) as found:
             bystander = await answered(found, "CA1")
-            why = await found.run(await answered(found, "CAsession"), SilentCarrier())
+            why = await run(found, await answered(found, "CAsession"))
 
             assert isinstance(why, Crashed)
-            assert await found.run(bystander, SilentCarrier()) == BYE
+            assert await run(found, bystander) == BYE
 
 
 async def test_closing_kills_what_runs(world: World, autojump_clock: trio.abc.Clock) -> None:
-    exits: list[Exit] = []
+    exits: list[Exit | None] = []
     async with calls(world) as found, trio.open_nursery() as nursery:
         offer = await answered(found, "CAlong")
 
-        async def run() -> None:
-            exits.append(await found.run(offer, SilentCarrier()))
+        async def see() -> None:
+            exits.append(await run(found, offer))
 
-        nursery.start_soon(run)
+        nursery.start_soon(see)
         await trio.sleep(1)
         found.close()
 
@@ -286,25 +306,24 @@ async def test_closing_kills_what_runs(world: World, autojump_clock: trio.abc.Cl
 async def test_whoever_asks_how_a_call_ended_waits_for_it_a_little(
     world: World, autojump_clock: trio.abc.Clock
 ) -> None:
-    async with calls(world) as found, trio.open_nursery() as nursery:
-        nursery.start_soon(found.run, await answered(found, "CA1"), SilentCarrier())
+    async with calls(world) as found:
+        found.begin(await answered(found, "CA1"), SilentCarrier())
         assert await found.how_ended("CA1") == BYE
         assert trio.current_time() == pytest.approx(2)
 
-        nursery.start_soon(found.run, await answered(found, "CAlong"), SilentCarrier())
+        found.begin(await answered(found, "CAlong"), SilentCarrier())
         assert await found.how_ended("CAlong") is None
         assert await found.how_ended("CAnever") is None
         assert trio.current_time() == pytest.approx(5)
-        nursery.cancel_scope.cancel()
 
 
 async def test_endings_are_forgotten_after_ten_minutes(
     world: World, autojump_clock: trio.abc.Clock
 ) -> None:
     async with calls(world) as found:
-        await found.run(await answered(found, "CA1"), SilentCarrier())
+        await run(found, await answered(found, "CA1"))
         await trio.sleep(601)
-        await found.run(await answered(found, "CA2"), SilentCarrier())
+        await run(found, await answered(found, "CA2"))
 
         assert await found.how_ended("CA1") is None
         assert await found.how_ended("CA2") == BYE

@@ -292,15 +292,20 @@ class Engine:
     """Stands for everything that costs money: counts what was begun."""
 
     ran: list[str] = attrs.field(factory=list)
+    ended: list[str] = attrs.field(factory=list)
 
     def open_session(self, incoming: IncomingCall, nursery: trio.Nursery) -> Session:
         return SilentSession()
 
     async def run_call(self, offer: Offer, carrier: Carrier) -> Exit:
         self.ran.append(offer.call_sid)
-        while not isinstance(await carrier.receive(), StreamStopped):
-            pass
-        await carrier.aclose()
+        try:
+            while not isinstance(await carrier.receive(), StreamStopped):
+                pass
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await carrier.aclose()
+            self.ended.append(offer.call_sid)
         return CallerHungUp()
 
 
@@ -401,6 +406,21 @@ async def test_a_stream_without_start_is_closed_after_5_s(
 
     assert trio.current_time() - began_s == pytest.approx(5)
     assert socket.close_code == 1008
+
+
+async def test_a_connection_that_its_server_gives_up_takes_its_call_along(
+    socket: Socket, autojump_clock: trio.abc.Clock
+) -> None:
+    """The call says its goodbyes before the connection is gone."""
+    async with door() as found, trio.open_nursery() as nursery:
+        nursery.start_soon(found.knock, socket)
+        await trio.testing.wait_all_tasks_blocked()
+        socket.says({"event": "connected"}, found.start())
+        await trio.testing.wait_all_tasks_blocked()
+        assert found.engine.ran == ["CA1"]
+        nursery.cancel_scope.cancel()
+
+    assert found.engine.ended == ["CA1"]
 
 
 async def test_a_token_opens_one_stream_of_two(

@@ -14,13 +14,26 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
+from gateway import twiml
 from gateway.lab.call_report import CallReport, Request
 from gateway.lab.line_facts import LineEnded, LineFact, Pressed, Said
 from gateway.lab.phone import place_call
 from gateway.lab.scenario import Scenario, Step
-from gateway.lab.twiml_reader import Hangup, Pause, Redirect, Reject, Say, TwimlFault, read_twiml
+from gateway.lab.twiml_reader import (
+    ConnectStream,
+    Dial,
+    Hangup,
+    Pause,
+    PlayDigits,
+    Record,
+    Redirect,
+    Reject,
+    Say,
+    TwimlFault,
+    read_twiml,
+)
 from gateway.signature import is_signed
-from gateway.twiml import connect_stream
+from gateway.twiml import StreamPlace, connect_stream
 
 TOKEN = "not-a-real-token"
 QUARTER = b"a" * 2000
@@ -50,7 +63,8 @@ class SmallGateway:
         self.documents[path] = (status, kind, body)
 
     def connects(self) -> None:
-        self.answers("/twilio/voice", connect_stream(self.media_url, "t0k", "/twilio/after-stream"))
+        place = StreamPlace(url=self.media_url, token="t0k", action="/twilio/after-stream")
+        self.answers("/twilio/voice", connect_stream(place))
         self.answers("/twilio/after-stream", HANGUP)
 
     async def serve_http(self, stream: trio.SocketStream) -> None:
@@ -355,7 +369,8 @@ async def test_a_stream_to_a_port_where_nobody_listens_is_a_problem() -> None:
         port = gone[0].socket.getsockname()[1]
         await gone[0].aclose()
         url = f"ws://127.0.0.1:{port}/twilio/media"
-        gateway.answers("/twilio/voice", connect_stream(url, "t", "/twilio/after-stream"))
+        place = StreamPlace(url=url, token="t", action="/twilio/after-stream")
+        gateway.answers("/twilio/voice", connect_stream(place))
         report = await call(gateway)
 
     assert report.problem is not None
@@ -427,7 +442,29 @@ async def test_a_redirect_by_get_has_its_fields_in_the_query_and_signs_them() ->
     ("inside", "code"),
     [
         pytest.param("<hangup/>", 12200, id="case"),
-        pytest.param("<Dial>+491</Dial>", 12200, id="verb-not-known-here"),
+        pytest.param("<Enqueue>desk</Enqueue>", 12200, id="verb-not-known-here"),
+        pytest.param("<Dial>+491</Dial>", 12200, id="dial-without-noun"),
+        pytest.param("<Dial><Number>12</Number></Dial>", 13223, id="number-not-e164"),
+        pytest.param("<Dial><Number></Number></Dial>", 13223, id="no-number"),
+        pytest.param("<Dial><Sip>sip:nobody</Sip></Dial>", 13223, id="sip-without-host"),
+        pytest.param("<Dial timeout='2'><Number>+491</Number></Dial>", 13212, id="timeout"),
+        pytest.param("<Dial timeout='x'><Number>+491</Number></Dial>", 12200, id="timeout-x"),
+        pytest.param("<Dial callerId='me'><Number>+491</Number></Dial>", 13214, id="caller-id"),
+        pytest.param("<Dial action='/x'><Number>+491</Number></Dial>", 11100, id="action"),
+        pytest.param("<Dial answerOnBridge='yes'><Number>+491</Number></Dial>", 12200, id="bridge"),
+        pytest.param(
+            "<Dial><Number statusCallback='https://a.example/s' statusCallbackEvent='ringing'>+491"
+            "</Number></Dial>",
+            12200,
+            id="event",
+        ),
+        pytest.param("<Dial><Number>+491</Number><Number>+492</Number></Dial>", 12200, id="two"),
+        pytest.param("<Play/>", 13326, id="play-nothing"),
+        pytest.param("<Play digits='1W'/>", 13326, id="play-no-key"),
+        pytest.param("<Play digits='1'>x</Play>", 12200, id="play-text"),
+        pytest.param("<Record maxLength='0'/>", 13612, id="record-length"),
+        pytest.param("<Record transcribe='true'/>", 12200, id="record-attribute"),
+        pytest.param("<Record recordingStatusCallback='/r'/>", 11100, id="record-callback"),
         pytest.param("<Say></Say>", 12200, id="empty-say"),
         pytest.param("<Hangup reason='x'/>", 12200, id="attribute"),
         pytest.param("text", 12200, id="stray-text"),
@@ -479,6 +516,48 @@ def test_twiml_that_twilio_refuses_is_refused_with_its_number(inside: str, code:
 def test_what_is_no_twiml_document_is_refused(body: bytes) -> None:
     with pytest.raises(TwimlFault):
         read_twiml(body, "text/xml")
+
+
+def test_what_the_gateway_writes_to_move_a_call_is_read() -> None:
+    place = twiml.StreamPlace(url="wss://a.example/m", token="t", action="https://a.example/a")
+    plan = twiml.DialPlan(
+        to="sip:a@b.example;x=1?X-A=1&B=2",
+        ring_s=25,
+        caller_id="+491",
+        action="https://a.example/d",
+        whisper_url="https://a.example/w?key=1&said=1",
+        status_callback="https://a.example/s",
+    )
+    documents = [
+        twiml.press_and_connect("1w#", place),
+        twiml.dial(plan, say="Sorry."),
+        twiml.whisper("A caller.", "https://a.example/w?said=1"),
+        twiml.nothing_more(),
+        twiml.take_message(
+            "Speak.", most_s=120, status_callback="https://a.example/r", action="https://a.example"
+        ),
+    ]
+    play, dial, whisper, nothing, record = (
+        read_twiml(document.encode(), "text/xml") for document in documents
+    )
+
+    assert play[0] == PlayDigits("1w#")
+    assert isinstance(play[1], ConnectStream)
+    assert dial == (
+        Say("Sorry."),
+        Dial(
+            to=plan.to,
+            timeout_s=25,
+            caller_id="+491",
+            action="https://a.example/d",
+            whisper_url="https://a.example/w?key=1&said=1",
+            status_callback="https://a.example/s",
+        ),
+        Hangup(),
+    )
+    assert whisper == (Say("A caller."), Redirect("https://a.example/w?said=1", "POST"))
+    assert nothing == ()
+    assert record[1] == Record(120, "https://a.example", "https://a.example/r")
 
 
 def test_twiml_that_twilio_takes_is_read() -> None:

@@ -117,11 +117,30 @@ def test_after_a_clear_the_head_stands_where_sending_goes_on() -> None:
     assert head.position(now_ms=610) == SECOND + FRAME_BYTES // 2
 
 
+def test_on_another_stream_the_head_starts_anew_with_its_best_guess() -> None:
+    head = playing()
+    head.probed(90.0)
+    head.echoes(800, now_ms=100 + 100 + 70 + 30)
+    guess_ms = head.round_trip_ms
+    head.restarts(now_ms=2_000)
+
+    assert head.lag_ms == 0
+    assert head.round_trip_ms == guess_ms
+    assert head.position(now_ms=2_000) == SECOND
+    assert head.sends(FRAME_BYTES, now_ms=2_100.0) == 2_100
+    # Whatever the old stream says still, it says of the old stream.
+    head.echoes(SECOND, now_ms=2_105)
+    assert head.lag_ms == 0
+    head.probed(20.0)
+    assert head.round_trip_ms == 20
+
+
 STEPS = st.one_of(
     st.tuples(st.just("sends"), st.integers(1, 40)),
     st.tuples(st.just("echoes"), st.integers(0, 400)),
     st.tuples(st.just("probed"), st.integers(0, 500)),
     st.tuples(st.just("clears"), st.just(0)),
+    st.tuples(st.just("restarts"), st.just(0)),
     st.tuples(st.just("waits"), st.integers(0, 700)),
 )
 
@@ -145,6 +164,9 @@ def test_the_head_is_never_before_its_run_and_never_past_what_was_sent(
                 head.probed(value)
             case "clears":
                 head.clears(now_ms=now_ms)
+                cleared, starts_ms = head.sent_bytes, 0.0
+            case "restarts":
+                head.restarts(now_ms=now_ms)
                 cleared, starts_ms = head.sent_bytes, 0.0
             case _:
                 now_ms += value

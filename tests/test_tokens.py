@@ -94,6 +94,40 @@ def test_a_call_that_ended_never_gets_a_token_again() -> None:
     assert tokens.mint("CA1", "AC1", 1010) is not None
 
 
+def test_another_stream_of_a_live_call_gets_a_token_of_its_own_once() -> None:
+    tokens = book()
+    first = minted(tokens, "CA1")
+    assert tokens.mint_another("CA1", 1) is None  # The first stream has not come.
+    tokens.redeem(first, "CA1", "AC1", 2)
+    second = tokens.mint_another("CA1", 3, ttl_s=10)
+    assert second is not None
+
+    assert second != first
+    # A replayed webhook does not learn it, and nobody else can use it.
+    assert tokens.mint("CA1", "AC1", 4) == first
+    assert tokens.redeem(second, "CA1", "AC2", 4) == "foreign"
+    assert tokens.redeem(first, "CA1", "AC1", 4) == "used"
+    assert tokens.redeem(second, "CA1", "AC1", 12.9) is None
+    assert tokens.redeem(second, "CA1", "AC1", 12.9) == "foreign"
+
+
+def test_a_token_for_another_stream_expires_and_is_replaced_by_the_next() -> None:
+    tokens = book()
+    tokens.redeem(minted(tokens, "CA1"), "CA1", "AC1", 0)
+    late = tokens.mint_another("CA1", 0, ttl_s=10)
+    assert late is not None
+    assert tokens.redeem(late, "CA1", "AC1", 10) == "expired"
+    old, new = tokens.mint_another("CA1", 20), tokens.mint_another("CA1", 20)
+    assert old is not None
+    assert new is not None
+
+    assert tokens.redeem(old, "CA1", "AC1", 21) == "foreign"
+    assert tokens.redeem(new, "CA1", "AC1", 21) is None
+    tokens.end("CA1", 22)
+    assert tokens.mint_another("CA1", 23) is None
+    assert tokens.mint_another("CA2", 23) is None
+
+
 def test_a_full_book_refuses_rather_than_forgets() -> None:
     """An overflow must not open the way for a replay."""
     tokens = book(remembered=3)

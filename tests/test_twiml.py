@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 
 from gateway import twiml
 
+PLACE = twiml.StreamPlace(
+    url="wss://h/m", token="tok", action="https://h/after?a=1&b=2", status_callback="https://h/s"
+)
+
 
 def test_a_stream_is_connected_and_a_hangup_stands_behind_it() -> None:
-    document = twiml.connect_stream("wss://h/m", "tok", "https://h/after?a=1&b=2", "https://h/s")
-    response = ET.fromstring(document)
+    response = ET.fromstring(twiml.connect_stream(PLACE))
 
     assert [child.tag for child in response] == ["Connect", "Hangup"]
     connect = response[0]

@@ -45,6 +45,8 @@ class PlayHead:
     """When the audio of this run was first sent."""
     _proved_bytes: int = attrs.field(default=0, init=False)
     """The furthest mark that was echoed: at least so much was played."""
+    _guess_ms: float = attrs.field(default=ROUND_TRIP_GUESS_MS, init=False)
+    """The round trip, until a probe is back."""
     _lags_ms: deque[float] = attrs.field(factory=lambda: deque(maxlen=LAGS), init=False)
     _round_trips_ms: deque[float] = attrs.field(
         factory=lambda: deque(maxlen=ROUND_TRIPS), init=False
@@ -53,7 +55,7 @@ class PlayHead:
     @property
     def round_trip_ms(self) -> float:
         """To the carrier's playout and back, as probes found it."""
-        return median(self._round_trips_ms) if self._round_trips_ms else ROUND_TRIP_GUESS_MS
+        return median(self._round_trips_ms) if self._round_trips_ms else self._guess_ms
 
     @property
     def lag_ms(self) -> float:
@@ -86,6 +88,16 @@ class PlayHead:
         """Forget what was sent and not yet played."""
         self._run_from_bytes = self.sent_bytes
         self._run_from_ms = now_ms
+
+    def restarts(self, *, now_ms: float) -> None:
+        """The carrier plays from an empty buffer of another stream, perhaps by another way.
+
+        What is known of the old way is the best guess for the new one, until it is measured.
+        """
+        self._guess_ms = self.round_trip_ms
+        self._round_trips_ms.clear()
+        self._lags_ms.clear()
+        self.clears(now_ms=now_ms)
 
     def position(self, *, now_ms: float) -> int:
         """Where a clear sent now would stop the playout. Never past what was sent."""

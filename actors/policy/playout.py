@@ -263,6 +263,17 @@ class Playout:
         """Whether all that was received has been heard, by its marks."""
         return not self._items
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether something was handed out of which it is not known that it was heard."""
+        return any(item.sent_bytes for item in self._items.values())
+
+    def restarts(self, *, now_ms: float) -> None:
+        """What is held back goes to another stream. Nothing may be under way."""
+        self._marks.clear()
+        self._marked_to = self.head.sent_bytes
+        self.head.restarts(now_ms=now_ms)
+
     def overdue_ms(self, patience_ms: float) -> float | None:
         """When the last mark ought to have been back; `None` while there is audio to send."""
         if self.idle or self._next_item() is not None:

@@ -23,8 +23,22 @@ class Request:
 
 
 @attrs.frozen
+class TransferSeen:
+    """The call was connected to somebody else, or was to be."""
+
+    to: str
+    caller_id: str | None
+    whisper: str | None
+    """What the callee was told first."""
+    status: str
+    """`DialCallStatus`."""
+    bridged: bool
+    """Caller and callee spoke to each other."""
+
+
+@attrs.frozen
 class CallReport:
-    """One rehearsed call as the phone saw it. Times are ms since the stream was opened."""
+    """One rehearsed call as the phone saw it. Times are ms since its first stream was opened."""
 
     call_sid: str
     ended: CallEnding = "failed"
@@ -35,6 +49,9 @@ class CallReport:
     answered_after_ms: int | None = None
     """From the first webhook until the stream was open; `None` when it never was."""
     stream_sid: str | None = None
+    """Of the latest."""
+    stream_sids: tuple[str, ...] = ()
+    """Of every one, in order."""
     stream_ended: LineEnding | None = None
     close_code: int | None = None
     """What the gateway closed the WebSocket with, if it did."""
@@ -45,6 +62,11 @@ class CallReport:
     """Agent audio that was still queued when the stream ended, and was lost with it."""
     said: tuple[Said, ...] = ()
     pressed: tuple[Pressed, ...] = ()
+    keys_played: tuple[Pressed, ...] = ()
+    """What the far end got of the keys that the agent had sent."""
+    transfers: tuple[TransferSeen, ...] = ()
+    recorded: int = 0
+    """Messages that the caller left."""
     cuts: tuple[Cut, ...] = ()
     marks: tuple[MarkTaken, ...] = ()
     warnings: tuple[Warned, ...] = ()
@@ -53,6 +75,11 @@ class CallReport:
     verbs: tuple[Verb, ...] = ()
     """TwiML in the order in which it was carried out."""
     requests: tuple[Request, ...] = ()
+
+    @property
+    def pressed_by_agent(self) -> str:
+        """The keys that the far end got."""
+        return "".join(pressed.digit for pressed in self.keys_played)
 
     @property
     def heard_ms(self) -> int:

@@ -22,12 +22,12 @@ import orjson
 import trio
 import trio.testing
 
-from gateway.door import MEDIA_PATH
 from gateway.lab.asgi import AsgiServer, Refused, ServerGone
 from gateway.lab.evidence import CallSeen
 from gateway.lab.memory_line import ConnectionClosed, MemorySocket, memory_line
 from gateway.lab.phone import call_fields
 from gateway.lab.twiml_reader import ConnectStream, TwimlFault, read_twiml
+from gateway.phone_line import MEDIA_PATH
 from gateway.server import DEFAULT_LIMITS, Door
 from gateway.signature import sign
 

@@ -25,6 +25,7 @@ from actors.messages import (
     Mark,
     Play,
 )
+from gateway.lab.far_end import Step
 from gateway.lab.line_facts import (
     Cut,
     LineEnded,
@@ -35,9 +36,9 @@ from gateway.lab.line_facts import (
     Said,
     Warned,
 )
+from gateway.lab.noise import noise_of
 from gateway.lab.playout_buffer import Heard, PlayoutBuffer
-from gateway.lab.scenario import Step
-from gateway.lab.scripted_caller import ScriptedCaller
+from gateway.lab.scripted_caller import FarEnd, ScriptedCaller
 from gateway.lab.stream_rules import StreamFault, read_order
 
 KEY_MS: Final = 200
@@ -55,7 +56,10 @@ class RehearsalLine:
 
     """
 
-    steps: Sequence[Step]
+    steps: Sequence[Step] = ()
+    """What the caller does, when nobody else is on the phone."""
+    caller: FarEnd | None = None
+    """Whoever is on the phone. Goes on from stream to stream."""
     call_sid: str
     account_sid: str
     stream_sid: str
@@ -70,7 +74,7 @@ class RehearsalLine:
     """In the order in which they were queued."""
     ending: LineEnding | None = attrs.field(default=None, init=False)
 
-    _caller: ScriptedCaller = attrs.field(init=False)
+    _caller: FarEnd = attrs.field(init=False)
     _out: list[str] = attrs.field(factory=list[str], init=False)
     _is_open: bool = attrs.field(default=False, init=False)
     _opened_ms: int = attrs.field(default=0, init=False)
@@ -85,7 +89,7 @@ class RehearsalLine:
     _next_key_ms: float = attrs.field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._caller = ScriptedCaller(deque(self.steps), self.playout)
+        self._caller = self.caller or ScriptedCaller(deque(self.steps))
 
     # What the world does.
 
@@ -105,7 +109,7 @@ class RehearsalLine:
             "customParameters": dict(self.parameters),
         }
         self._say_numbered("start", start)
-        self._caller.begin_step(now_ms)
+        self._caller.connect(self.playout, now_ms)
 
     def receive(self, frame: str | bytes, now_ms: int) -> None:
         """Take one WebSocket message from the server. What Twilio drops becomes a `Warned`."""
@@ -120,6 +124,7 @@ class RehearsalLine:
         match order:
             case Play(ulaw):
                 self.playout.play(ulaw, now_ms)
+                self._caller.hears(ulaw, self.playout.empty_at_ms())
             case Mark(name):
                 self.marks.append(MarkTaken(name, now_ms))
                 self.playout.mark(name, now_ms)
@@ -218,11 +223,10 @@ class RehearsalLine:
             return
         step = self._caller.take_step()
         if step.say is not None and (speech := self.voice(step.say)):
-            self._speech = speech
-            frame = math.ceil((self._now_ms - self._opened_ms) / FRAME_MS)
-            self._speech_from_ms = self._opened_ms + max(frame, self._frames) * FRAME_MS
-            ended_ms = self._speech_from_ms + math.ceil(len(speech) / FRAME_BYTES) * FRAME_MS
+            ended_ms = self._sound(speech)
             self._note(Said(step.say, self._speech_from_ms, ended_ms))
+        elif step.noise is not None:
+            self._sound(noise_of(step.noise))
         elif step.press is not None:
             self._keys.extend(step.press)
             self._press()
@@ -230,6 +234,13 @@ class RehearsalLine:
             self._stop(math.ceil(self._now_ms), "caller_hung_up")
         else:
             self._caller.begin_step(self._now_ms)
+
+    def _sound(self, ulaw: bytes) -> int:
+        """Begin to make this sound, with the next frame. Returns when it will have ended."""
+        self._speech = ulaw
+        frame = math.ceil((self._now_ms - self._opened_ms) / FRAME_MS)
+        self._speech_from_ms = self._opened_ms + max(frame, self._frames) * FRAME_MS
+        return self._speech_from_ms + math.ceil(len(ulaw) / FRAME_BYTES) * FRAME_MS
 
     def _press(self) -> None:
         digit = self._keys.popleft()

@@ -6,7 +6,11 @@ from typing import Literal
 
 import attrs
 
-LineEnding = Literal["caller_hung_up", "ended_by_carrier", "closed_by_server"]
+LineEnding = Literal[
+    "caller_hung_up", "ended_by_carrier", "closed_by_server", "redirected", "ended_by_api"
+]
+"""`redirected`: the carrier was told to go on with another document, and took the stream away.
+`ended_by_api`: it was told to end the call."""
 
 
 @attrs.frozen

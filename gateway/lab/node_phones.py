@@ -20,6 +20,7 @@ from gateway.lab.fault_plan import Striker
 from gateway.lab.faulty_line import faulty_line
 from gateway.lab.phone import Notices, Phone, StreamSocket, call_fields
 from gateway.lab.seen_stream import StreamSeen
+from gateway.lab.twilio_api import TwilioApi
 from gateway.lab.twiml_reader import ConnectStream, TwimlFault, read_twiml
 from gateway.lab.watched_socket import Trace, WatchedSocket
 from gateway.lab.webhooks import Webhooks
@@ -48,6 +49,8 @@ class Exchange:
     call_s: float
     """After so long on the line every caller hangs up."""
     trace: Trace | None
+    api: TwilioApi | None = None
+    """Where the gateway reaches these calls by REST."""
 
     def phone(self, seen: CallSeen, random: Random, notices: trio.Nursery) -> Phone:
         """Make the phone of one call.
@@ -74,7 +77,10 @@ class Exchange:
                 new_id=new_id,
             ),
             fields=call_fields(
-                seen.call_sid, ACCOUNT_SID, from_number=number_of(call.number), to_number=TO_NUMBER
+                seen.call_sid,
+                ACCOUNT_SID,
+                from_number=call.scenario.calling or number_of(call.number),
+                to_number=call.scenario.called or TO_NUMBER,
             ),
             voice=seen.caller_voice,
             observe=None,
@@ -82,6 +88,7 @@ class Exchange:
             open_stream=partial(self._open_stream, seen, delay_ms),
             new_id=new_id,
             notices=Notices(notices, f"{PUBLIC_URL}/twilio/status"),
+            api=self.api,
         )
 
     async def _open_stream(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 from urllib.parse import urljoin
 
 import attrs
@@ -19,14 +19,21 @@ from actors.messages import ULAW_BYTES_PER_MS
 from gateway.client_socket import CannotOpen, over_websocket
 from gateway.lab import speech
 from gateway.lab.call_report import CallReport
+from gateway.lab.carrier_work import CarrierWork
 from gateway.lab.line import RehearsalLine
 from gateway.lab.line_facts import Cut, LineEnded, LineEnding, LineFact, Pressed, Said, Warned
-from gateway.lab.run_line import run_line
+from gateway.lab.phone_menu import far_end_of
+from gateway.lab.run_line import CutOff, run_line
 from gateway.lab.scenario import Scenario
+from gateway.lab.scripted_caller import FarEnd
+from gateway.lab.twilio_api import TwilioApi
 from gateway.lab.twiml_reader import (
     ConnectStream,
+    Dial,
     Hangup,
     Pause,
+    PlayDigits,
+    Record,
     Redirect,
     Reject,
     Say,
@@ -40,6 +47,10 @@ CALL_S: Final = 300.0
 
 DOCUMENTS: Final = 10
 """How many documents one call may go through. More means a redirect that goes in circles."""
+
+REDIRECT_S: Final = 0.6
+"""From the end of a stream to the document that the carrier was told to go on with. *Observed*,
+once: 730 ms from there to the next WebSocket."""
 
 ACCOUNT_SID: Final = "AC" + "0ff" * 10 + "00"
 _NORMAL_CLOSES: Final = {None, 1000, 1001, 1005}
@@ -92,6 +103,8 @@ async def place_call(
     voice: Callable[[str], bytes] | None = None,
     observe: Callable[[int, LineFact], None] | None = None,
     limit_s: float = CALL_S,
+    api: TwilioApi | None = None,
+    redirect_s: float = REDIRECT_S,
 ) -> CallReport:
     """Call, do what the scenario says, and report. Cancellable; every wait is bounded.
 
@@ -107,6 +120,8 @@ async def place_call(
         voice: Gives the mu-law of a line; the rehearsal's own speech when `None`.
         observe: Told of what happens on the line, with ms since the stream was opened.
         limit_s: How long the stream may take before the phone hangs up.
+        api: Where the gateway can reach this call by REST.
+        redirect_s: See `REDIRECT_S`.
 
     Whatever goes wrong is the report's `problem`.
 
@@ -133,6 +148,8 @@ async def place_call(
             voice=voice,
             observe=observe,
             limit_s=limit_s,
+            api=api,
+            redirect_s=redirect_s,
         )
         return await phone.call()
 
@@ -158,8 +175,17 @@ class _Next:
     """A document to go on with."""
 
     url: str
-    method: str
-    call_status: str
+    method: str = "POST"
+    call_status: str = "in-progress"
+    more: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """Fields that this request has beside those of every one."""
+    verbs: tuple[Verb, ...] | None = None
+    """The document itself, when there is nothing to fetch."""
+    after_s: float = 0.0
+    """How long it takes until it is carried out."""
+
+
+Stop = Literal["ended_by_api", "caller_hung_up"]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -167,7 +193,7 @@ class Phone:
     """One call. Everything it learns goes into the report.
 
     Args:
-        scenario: Only its `caller` steps are used.
+        scenario: Only who is on the phone, and who the call may be transferred to, is used.
         fields: See `call_fields`.
         voice: Gives the mu-law of a line.
         observe: Told of what happens on the line, with ms since the stream was opened.
@@ -187,26 +213,40 @@ class Phone:
     open_stream: OpenStream = over_websocket
     new_id: Callable[[], str] = lambda: secrets.token_hex(16)
     notices: Notices | None = None
+    api: TwilioApi | None = None
+    """Where the gateway can reach this call by REST."""
+    redirect_s: float = REDIRECT_S
+    far_end: FarEnd = attrs.field(init=False)
+    """Who is on the phone, from stream to stream."""
     report: CallReport = attrs.field(init=False)
     _began_s: float = attrs.field(factory=trio.current_time, init=False)
+    _origin_s: float | None = attrs.field(default=None, init=False)
+    """When the first stream was opened."""
+    _order: _Next | Stop | None = attrs.field(default=None, init=False)
+    """What the world wants, in place of what is being done."""
+    _doing: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _cut_off: CutOff | None = attrs.field(default=None, init=False)
+    """Of the stream that is open, or being opened."""
 
     def __attrs_post_init__(self) -> None:
+        self.far_end = far_end_of(self.scenario)
         self.report = CallReport(self.fields["CallSid"])
 
     async def call(self) -> CallReport:
         """Run from the first webhook to the end."""
         document: _Next | None = _Next(
-            self.webhooks.public_url + "/twilio/voice", "POST", "ringing"
+            self.webhooks.public_url + "/twilio/voice", call_status="ringing"
         )
-        try:
-            for _ in range(DOCUMENTS):
-                if document is None:
-                    break
-                document = await self._carry_out(await self._fetch(document), document.url)
-            if document is not None:
-                self._note(problem=f"the call went through more than {DOCUMENTS} documents")
-        except (NotAnswered, TwimlFault) as error:
-            self._note(problem=self.report.problem or str(error))
+        with nullcontext() if self.api is None else self.api.reaching(self):
+            try:
+                fetched = 0
+                while document is not None and fetched < DOCUMENTS:
+                    fetched = 0 if document.verbs is not None else fetched + 1
+                    document = await self._follow(document)
+                if document is not None:
+                    self._note(problem=f"the call went through more than {DOCUMENTS} documents")
+            except (NotAnswered, TwimlFault) as error:
+                self._note(problem=self.report.problem or str(error))
         self._note(duration_s=trio.current_time() - self._began_s)
         if self.report.problem is not None:
             self._note(ended="failed")
@@ -220,6 +260,57 @@ class Phone:
             self._notify(self.notices.status_url, {**self.fields, **ended})
         return self.report
 
+    # What the world does to a call.
+
+    @property
+    def call_sid(self) -> str:
+        """Whose phone this is."""
+        return self.fields["CallSid"]
+
+    def go_on_with(self, verbs: tuple[Verb, ...]) -> None:
+        """Leave what is being done, and carry out this document."""
+        url = self.webhooks.public_url
+        self._interrupt(_Next(url, verbs=verbs, after_s=self.redirect_s), "redirected")
+
+    def end(self) -> None:
+        """Be told that the call is over."""
+        self._interrupt("ended_by_api", "ended_by_api")
+
+    def hang_up(self) -> None:
+        """The caller hangs up, whatever is going on."""
+        self._interrupt("caller_hung_up", "caller_hung_up")
+
+    def _interrupt(self, order: _Next | Stop, ending: LineEnding) -> None:
+        if self._order is None or isinstance(order, str):
+            self._order = order
+        if self._cut_off is not None:
+            self._cut_off.now(ending)
+        else:
+            self._doing.cancel("there is something else to do")
+
+    async def _follow(self, document: _Next) -> _Next | None:
+        """Carry out one document, or what the world wants instead."""
+        found: _Next | None = None
+        with trio.CancelScope() as self._doing:
+            if self._order is None:
+                await trio.sleep(document.after_s)
+                verbs = document.verbs
+                if verbs is None:
+                    verbs = await self._fetch(document)
+                found = await self._carry_out(verbs, document.url)
+        order, self._order = self._order, None
+        match order:
+            case None:
+                return found
+            case "caller_hung_up":
+                self._note(ended="caller_hung_up")
+                return None
+            case "ended_by_api":
+                self._note(ended="gateway_hung_up")
+                return None
+            case _Next():
+                return order
+
     def _notify(self, url: str | None, form: Mapping[str, str]) -> None:
         """Tell the gateway something in the background, if anybody wants to know."""
         if self.notices is None or url is None:
@@ -232,7 +323,7 @@ class Phone:
         self.notices.nursery.start_soon(tell, name="status callback")
 
     async def _fetch(self, document: _Next) -> tuple[Verb, ...]:
-        form = {**self.fields, "CallStatus": document.call_status}
+        form = {**self.fields, "CallStatus": document.call_status, **document.more}
         answer = await self.webhooks.request(document.url, document.method, form)
         self._note(requests=(*self.report.requests, answer.request))
         return answer.verbs()
@@ -253,6 +344,10 @@ class Phone:
                     break
                 case Redirect(target, method):
                     return _Next(urljoin(url, target), method, "in-progress")
+                case PlayDigits() | Dial() | Record():
+                    found = await self._carry_out_alone(verb)
+                    if found is not None:
+                        return found
                 case ConnectStream():
                     if await self._stream(verb) in {"caller_hung_up", "ended_by_carrier"}:
                         # Whoever ended the call on this side is told of nothing more.
@@ -263,10 +358,39 @@ class Phone:
         self._note(ended="gateway_hung_up")
         return None
 
+    async def _carry_out_alone(self, verb: PlayDigits | Dial | Record) -> _Next | None:
+        """Carry out what needs no stream. Returns what to fetch next; `None`: the next verb."""
+        work = CarrierWork(
+            webhooks=self.webhooks,
+            fields=self.fields,
+            callee=self.scenario.callee,
+            far_end=self.far_end,
+            new_id=self.new_id,
+            now_ms=self._now_ms,
+            note=self._note,
+            report=lambda: self.report,
+        )
+        match verb:
+            case PlayDigits(digits):
+                await work.play(digits)
+                return None
+            case Dial(action=action):
+                more = await work.dial(verb)
+                if more is None:
+                    self._order = "caller_hung_up"
+                return None if action is None else _Next(action, more=more or {})
+            case Record(action=action):
+                await work.record(verb)
+                return None if action is None else _Next(action)
+
+    def _now_ms(self) -> int:
+        began_s = self._began_s if self._origin_s is None else self._origin_s
+        return math.floor((trio.current_time() - began_s) * 1000)
+
     async def _stream(self, verb: ConnectStream) -> LineEnding | None:
         """Run one stream to its end. Returns how it ended; `None`: it never began."""
         line = RehearsalLine(
-            steps=self.scenario.caller,
+            caller=self.far_end,
             call_sid=self.fields["CallSid"],
             account_sid=self.fields["AccountSid"],
             stream_sid="MZ" + self.new_id(),
@@ -274,13 +398,15 @@ class Phone:
             voice=self.voice,
             observe=self.observe or (lambda _at_ms, _fact: None),
         )
-        self._note(stream_sid=line.stream_sid)
+        cut_off = self._cut_off = CutOff()
+        sids = (*self.report.stream_sids, line.stream_sid)
+        self._note(stream_sid=line.stream_sid, stream_sids=sids)
         # The signature is over the URL as the document wrote it; no form fields are in it.
         headers = self.webhooks.signed(verb.url, {})
 
         async def talk(socket: StreamSocket) -> None:
             self._tell_of_stream(verb, line, "stream-started")
-            await self._talk(line, socket)
+            await self._talk(line, socket, cut_off)
 
         try:
             if not await self.open_stream(self.webhooks.reached(verb.url), headers, talk):
@@ -288,6 +414,8 @@ class Phone:
         except CannotOpen as error:
             self._note(problem=f"error 31920: the stream could not be opened: {error}")
             self._tell_of_stream(verb, line, "stream-error")
+        finally:
+            self._cut_off = None
         self._keep(line)
         if line.ending is not None:
             self._tell_of_stream(verb, line, "stream-stopped")
@@ -301,9 +429,10 @@ class Phone:
             form["StreamError"] = "31920"
         self._notify(verb.status_callback, form)
 
-    async def _talk(self, line: RehearsalLine, socket: StreamSocket) -> None:
-        waited_ms = math.floor((trio.current_time() - self._began_s) * 1000)
-        self._note(answered_after_ms=waited_ms)
+    async def _talk(self, line: RehearsalLine, socket: StreamSocket, cut_off: CutOff) -> None:
+        if self._origin_s is None:
+            self._origin_s = trio.current_time()
+            self._note(answered_after_ms=math.floor((self._origin_s - self._began_s) * 1000))
 
         async def send_text(text: str) -> None:
             try:
@@ -317,7 +446,14 @@ class Phone:
             except ConnectionClosed as error:
                 raise trio.EndOfChannel from error
 
-        await run_line(line, send_text, receive_text, limit_s=self.limit_s)
+        await run_line(
+            line,
+            send_text,
+            receive_text,
+            limit_s=self.limit_s,
+            origin_s=self._origin_s,
+            cut_off=cut_off,
+        )
         if line.ending == "closed_by_server" and socket.closed is not None:
             self._note(close_code=int(socket.closed.code), close_reason=socket.closed.reason or "")
 
@@ -329,17 +465,17 @@ class Phone:
             self._note(
                 problem=f"error 31921: the gateway closed the stream with {self.report.close_code}"
             )
-        facts = line.facts
+        facts, report = line.facts, self.report
+        unplayed = sum(fact.unplayed_bytes for fact in facts if isinstance(fact, LineEnded))
         self._note(
             stream_ended=line.ending,
-            heard=line.heard(),
-            unplayed_ms=sum(fact.unplayed_bytes for fact in facts if isinstance(fact, LineEnded))
-            // ULAW_BYTES_PER_MS,
-            said=tuple(fact for fact in facts if isinstance(fact, Said)),
-            pressed=tuple(fact for fact in facts if isinstance(fact, Pressed)),
-            cuts=tuple(fact for fact in facts if isinstance(fact, Cut)),
-            warnings=tuple(fact for fact in facts if isinstance(fact, Warned)),
-            marks=tuple(line.marks),
+            heard=(*report.heard, *line.heard()),
+            unplayed_ms=report.unplayed_ms + unplayed // ULAW_BYTES_PER_MS,
+            said=(*report.said, *(fact for fact in facts if isinstance(fact, Said))),
+            pressed=(*report.pressed, *(fact for fact in facts if isinstance(fact, Pressed))),
+            cuts=(*report.cuts, *(fact for fact in facts if isinstance(fact, Cut))),
+            warnings=(*report.warnings, *(fact for fact in facts if isinstance(fact, Warned))),
+            marks=(*report.marks, *line.marks),
             steps_left=line.steps_left,
         )
 

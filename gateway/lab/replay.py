@@ -18,6 +18,7 @@ from gateway.flight_log import Entry, FlightLog, NotAFlightLog
 from gateway.lab.decisions import Difference, Tolerance, decisions, differences, ended_ms
 from gateway.lab.determinism import run_seeded
 from gateway.lab.recorded import RecordedTools, word
+from gateway.lab.recorded_line import RecordedLine
 from gateway.lab.recorded_model import RecordedModel
 from gateway.lab.recorded_phone import RecordedPhone
 from gateway.lab.virtual_time import VirtualClock
@@ -80,6 +81,7 @@ class _Stage:
     flight: MemoryFlight = attrs.field(factory=MemoryFlight, init=False)
     went_on: bool = attrs.field(default=False, init=False)
     _phone: RecordedPhone = attrs.field(init=False)
+    _line: RecordedLine = attrs.field(init=False)
     _model: RecordedModel = attrs.field(init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _began_s: float = attrs.field(default=0.0, init=False)
@@ -98,6 +100,7 @@ class _Stage:
             self._phone.send,
             self._phone.hang_up if self._phone.hangs_up_by_rest else None,
         )
+        self._line = RecordedLine(carrier)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session.run)
             nursery.start_soon(self._play)
@@ -105,7 +108,7 @@ class _Stage:
                 await carrier.introduce()
                 await run_recorded_call(
                     header.plan(),
-                    carrier,
+                    self._line,
                     session,
                     tools=RecordedTools.of(self.log),
                     recorder=MemoryRecorder(),
@@ -140,6 +143,7 @@ class _Stage:
             after_s = 0.0 if said == leg else INSTANT_S
             at_s = self._began_s + entry.at_ms / 1000
             await trio.sleep_until(max(at_s, trio.current_time() + after_s))
+            self._line.say(entry)
             (self._phone if leg == "phone" else self._model).say(entry)
             said = leg
         if self.log.is_whole:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import attrs
 import trio
 
 from gateway.lab.line import RehearsalLine
+from gateway.lab.line_facts import LineEnding
 from gateway.lab.virtual_time import Nap
 
 SEND_LIMIT_S: Final = 5.0
@@ -23,27 +25,47 @@ MEDIA_OVERFLOW: Final = 31930
 _ROUNDING_MS: Final = 1e-3
 
 
+@attrs.define(eq=False)
+class CutOff:
+    """How the carrier takes a stream away, on somebody else's word."""
+
+    ending: LineEnding = attrs.field(default="redirected", init=False)
+    due: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def now(self, ending: LineEnding) -> None:
+        """Do it. Only the first word counts."""
+        if not self.due.is_set():
+            self.ending = ending
+            self.due.set()
+
+
 async def run_line(
     line: RehearsalLine,
     send_text: Callable[[str], Awaitable[None]],
     receive_text: Callable[[], Awaitable[str | bytes]],
     *,
     limit_s: float = math.inf,
+    origin_s: float | None = None,
+    cut_off: CutOff | None = None,
 ) -> None:
     """Open the line and return when it is done. Cancellable; nothing keeps running.
 
     Args:
-        line: Not opened yet. Its clock begins at 0 when this is called.
+        line: Not opened yet.
         send_text: Hands one message to the server, from one task only. May raise what a trio
             channel raises when nobody is left to read.
         receive_text: Waits for one from the server. Raises `trio.EndOfChannel`, or another of
             the errors of a trio channel, when the server closed the stream.
         limit_s: The phone hangs up after this long, whatever is being said.
+        origin_s: On trio's clock, when the line's clock was at 0; `None`: now.
+        cut_off: Lets the carrier take the stream away.
 
     """
-    driver = _Driver(line, send_text, receive_text, limit_s)
+    driver = _Driver(line, send_text, receive_text, limit_s, origin_s)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.read)
+        if cut_off is not None:
+            nursery.start_soon(driver.watch, cut_off)
         await driver.write()
         nursery.cancel_scope.cancel()
 
@@ -58,11 +80,12 @@ class _Driver:
         send_text: Callable[[str], Awaitable[None]],
         receive_text: Callable[[], Awaitable[str | bytes]],
         limit_s: float,
+        origin_s: float | None,
     ) -> None:
         self._line = line
         self._send_text = send_text
         self._receive_text = receive_text
-        self._origin_s = trio.current_time()
+        self._origin_s = trio.current_time() if origin_s is None else origin_s
         self._limit_s = limit_s
         self._nap = Nap()
         self._sending = trio.CancelScope()
@@ -81,6 +104,12 @@ class _Driver:
             self._line.receive(frame, self._now_ms())
             self._nap.wake()
 
+    async def watch(self, cut_off: CutOff) -> None:
+        """End the line when the carrier wants it."""
+        await cut_off.due.wait()
+        self._line.hang_up(self._now_ms(), cut_off.ending)
+        self._nap.wake()
+
     async def write(self) -> None:
         """Let time pass for the line and send what it says, until it is done."""
         # One scope for all sends, whose deadline moves: a scope for each of 50 frames a second
@@ -92,7 +121,7 @@ class _Driver:
             self._line.closed(self._now_ms())
 
     async def _write(self) -> None:
-        self._line.open(0)
+        self._line.open(self._now_ms())
         while True:
             now_ms = self._now_ms()
             self._line.tick(now_ms)

@@ -5,6 +5,7 @@ Pure. Source: "TwiML for Programmable Voice" and the pages of the errors named, 
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
@@ -74,7 +75,38 @@ class ConnectStream:
     status_callback: str | None
 
 
-Verb = Say | Pause | Hangup | Reject | Redirect | ConnectStream
+@attrs.frozen
+class PlayDigits:
+    """Send keys to the far end."""
+
+    digits: str
+
+
+@attrs.frozen
+class Dial:
+    """Call somebody else, and connect the two."""
+
+    to: str
+    """A number, or a SIP URI."""
+    timeout_s: int
+    caller_id: str | None
+    action: str | None
+    whisper_url: str | None
+    """The document that the callee gets first."""
+    status_callback: str | None
+    """Told when the callee answers."""
+
+
+@attrs.frozen
+class Record:
+    """Record what the caller says."""
+
+    longest_s: int
+    action: str | None
+    status_callback: str | None
+
+
+Verb = Say | Pause | Hangup | Reject | Redirect | ConnectStream | PlayDigits | Dial | Record
 
 _ATTRIBUTES: Final = {
     "Response": set[str](),
@@ -86,7 +118,19 @@ _ATTRIBUTES: Final = {
     "Connect": {"action", "method"},
     "Stream": {"url", "name", "track", "statusCallback", "statusCallbackMethod"},
     "Parameter": {"name", "value"},
+    "Play": {"digits"},
+    "Dial": {"action", "method", "timeout", "callerId", "answerOnBridge", "timeLimit"},
+    "Number": {"url", "method", "statusCallback", "statusCallbackEvent", "statusCallbackMethod"},
+    "Sip": {"url", "method", "statusCallback", "statusCallbackEvent", "statusCallbackMethod"},
+    "Record": {
+        *("action", "method", "timeout", "finishOnKey", "maxLength", "playBeep", "trim"),
+        *("recordingStatusCallback", "recordingStatusCallbackMethod"),
+    },
 }
+_EMPTY: Final = {"Pause", "Hangup", "Reject", "Parameter", "Play", "Record"}
+_KEYS: Final = re.compile(r"[0-9*#A-Dw]{1,100}")
+_NUMBER: Final = re.compile(r"\+[1-9][0-9]{1,14}")
+_SIP: Final = re.compile(r"sips?:[!-~]+@[!-~]+", re.IGNORECASE)
 
 
 def read_twiml(body: bytes, content_type: str) -> tuple[Verb, ...]:
@@ -131,6 +175,12 @@ def _verb(element: ET.Element) -> Verb:
             return Redirect(text, _one_of(element, "method", "POST", "GET"))
         case "Connect":
             return _connect(element)
+        case "Play":
+            return _play(element)
+        case "Dial":
+            return _dial(element)
+        case "Record":
+            return _record(element)
         case "Say" | "Redirect":
             raise TwimlFault(12200, f"<{element.tag}> is empty")
         case tag:
@@ -151,6 +201,66 @@ def _connect(element: ET.Element) -> ConnectStream:
         parameters=tuple(_parameter(child) for child in stream),
         status_callback=stream.get("statusCallback"),
     )
+
+
+def _play(element: ET.Element) -> PlayDigits:
+    digits = element.get("digits", "")
+    if not _KEYS.fullmatch(digits):
+        raise TwimlFault(13326, "digits of <Play> are not 0 to 9, *, #, A to D and w")
+    return PlayDigits(digits)
+
+
+def _dial(element: ET.Element) -> Dial:
+    if len(element) != 1 or element[0].tag not in {"Number", "Sip"}:
+        raise TwimlFault(12200, "<Dial> does not have exactly one <Number> or <Sip>")
+    noun = element[0]
+    _check(noun)
+    to = (noun.text or "").strip()
+    form = _NUMBER if noun.tag == "Number" else _SIP
+    if not form.fullmatch(to):
+        raise TwimlFault(13223, f"<{noun.tag}> is not a number in E.164, or not a SIP URI")
+    timeout_s = _whole(element, "timeout", "30")
+    if not 5 <= timeout_s <= 600:
+        raise TwimlFault(13212, "timeout of <Dial> is not 5 to 600")
+    _one_of(element, "answerOnBridge", "false", "true")
+    _one_of(element, "method", "POST", "GET")
+    caller_id = element.get("callerId")
+    if caller_id is not None and not (_NUMBER.fullmatch(caller_id) or _SIP.fullmatch(caller_id)):
+        raise TwimlFault(13214, "callerId of <Dial> is not a number in E.164")
+    if noun.get("statusCallback") is not None and noun.get("statusCallbackEvent") != "answered":
+        raise TwimlFault(12200, "only statusCallbackEvent=answered is rehearsed")
+    return Dial(
+        to=to,
+        timeout_s=timeout_s,
+        caller_id=caller_id,
+        action=_page(element, "action"),
+        whisper_url=_page(noun, "url"),
+        status_callback=_page(noun, "statusCallback"),
+    )
+
+
+def _record(element: ET.Element) -> Record:
+    longest_s = _whole(element, "maxLength", "3600")
+    if not 1 <= longest_s <= 14_400:
+        raise TwimlFault(13612, "maxLength of <Record> is not 1 to 14400")
+    _one_of(element, "playBeep", "true", "false")
+    _one_of(element, "method", "POST", "GET")
+    return Record(longest_s, _page(element, "action"), _page(element, "recordingStatusCallback"))
+
+
+def _page(element: ET.Element, name: str) -> str | None:
+    """Read an attribute that is the absolute address of a page."""
+    url = element.get(name)
+    if url is not None and urlsplit(url).scheme not in {"http", "https"}:
+        raise TwimlFault(11100, f"{name} of <{element.tag}> is not an absolute URL")
+    return url
+
+
+def _whole(element: ET.Element, name: str, default: str) -> int:
+    text = element.get(name, default)
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise TwimlFault(12200, f"{name} of <{element.tag}> is not a whole number")
+    return int(text)
 
 
 def _stream_url(url: str) -> str:
@@ -189,12 +299,12 @@ def _check(element: ET.Element) -> None:
     for name in element.keys():  # noqa: SIM118 (an element iterates over its children)
         if name not in known:
             raise TwimlFault(12200, f"<{element.tag}> has no attribute {name}")
-    if element.tag in {"Say", "Redirect"}:
+    if element.tag in {"Say", "Redirect", "Number", "Sip"}:
         return
     stray = (element.text or "") + "".join(child.tail or "" for child in element)
     if stray.strip():
         raise TwimlFault(12200, f"<{element.tag}> has text in it")
-    if len(element) and element.tag in {"Pause", "Hangup", "Reject", "Parameter"}:
+    if len(element) and element.tag in _EMPTY:
         raise TwimlFault(12200, f"<{element.tag}> has something in it")
 
 
