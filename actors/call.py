@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 import attrs
 import structlog
@@ -25,6 +25,8 @@ from actors.exits import (
     loggable,
 )
 from actors.hangup import HUNG_UP, Hangup
+from actors.keypad import KeypadWatch
+from actors.landing import LandingWatch
 from actors.lanes import Lane, OnFull
 from actors.legs import CarrierReader, SessionReader, SpeechWriter, Writer
 from actors.messages import (
@@ -33,18 +35,30 @@ from actors.messages import (
     CarrierOrder,
     CreateResponse,
     HangupFact,
+    KeypadFact,
     Play,
     ResponseFinished,
     ReturnToolOutput,
+    SessionLost,
     SessionOrder,
+    SpeechStarted,
+    SpeechStopped,
     TurnFact,
 )
 from actors.notes import Notes
+from actors.policy.activity import ActivityFact
+from actors.policy.ears import Ears, GreetingFact
 from actors.policy.journal import CallFacts, Journal, Observer
+from actors.policy.keypad import Keypad
+from actors.policy.landing import Landing
 from actors.policy.lineclock import LineClock
+from actors.policy.manners import Manners
+from actors.policy.silence import Silence
+from actors.policy.sound import Sound
 from actors.policy.turns import Turns
 from actors.ports import CallStore, Carrier, Recorder, Session, Tools
 from actors.recording import Recording, RecordingFact
+from actors.silence import SilenceWatch
 from actors.tools import ToolExecutor
 from actors.turns import TurnTaking
 
@@ -68,6 +82,7 @@ class Limits:
     """A session of the model ends after 60 minutes, whatever we do; a minute of it may be gone
     before the caller is on the line."""
     tool_s: float = 8.0
+    """For one tool. What it waits for the carrier or for the caller's keys is not counted."""
     cleanup_s: float = 2.0
     """For saying goodbye to both peers and writing the record, together."""
     speech_frames: int = 50
@@ -97,6 +112,8 @@ class Plan:
     server_answers: bool = True
     observer: Observer | None = None
     """Is told everything noteworthy, as it happens."""
+    manners: Manners = attrs.field(factory=Manners)
+    """What is done about keys, silence, and the limits."""
 
 
 async def first_exit(actors: Mapping[str, Actor], exits: list[Exit]) -> None:
@@ -162,19 +179,46 @@ class _Cast:
         to_turns = Lane[TurnFact]("turns", limits.facts)
         to_tools = Lane[ResponseFinished]("tools", limits.facts)
         to_hangup = Lane[HangupFact]("hangup", limits.facts)
+        to_keypad = Lane[KeypadFact]("keypad", limits.facts)
+        to_silence = Lane[ActivityFact]("silence", limits.facts)
+        to_landing = Lane[ActivityFact]("landing", limits.facts)
         to_carrier = Lane[CarrierOrder]("to_carrier", limits.orders)
         to_session = Lane[SessionOrder]("to_session", limits.orders)
         self.lanes = (
             *(speech, to_recording, to_bargein, to_turns),
-            *(to_tools, to_hangup, to_carrier, to_session),
+            *(to_tools, to_hangup, to_keypad, to_silence, to_landing, to_carrier, to_session),
         )
         self.recording = Recording(to_recording, self.recorder)
         self.bargein = BargeIn(to_bargein, to_carrier, to_turns, to_hangup, to_recording, notes)
         turns = Turns(plan.server_interrupts, plan.server_answers)
         carrier, session = self.carrier, self.session
-        control = LiveCall(plan.facts, carrier, to_session)
-        self.reader = CarrierReader(carrier, speech, to_bargein, to_recording, self.line, notes)
-        self.speech_writer = SpeechWriter(speech, session, self.line, notes)
+        manners, sound = plan.manners, Sound()
+        greets = plan.greeting is not None
+        ears = Ears(greeting_first=greets and not manners.greeting_interruptible)
+        keypad = KeypadWatch(
+            *(to_keypad, to_session, to_turns, notes),
+            *(Keypad(manners.tells_keys, manners.hash_ends_turn), carrier.hide_keys, ears),
+        )
+        hangup = Hangup(to_hangup, to_session, to_turns, notes)
+        control = LiveCall(
+            *(plan.facts, carrier, to_session, to_bargein, to_hangup, notes),
+            *(hangup.when_quiet, keypad.collect, manners.key_tones),
+        )
+        silence = None if manners.max_silence_s is None else Silence(manners.max_silence_s * 1000)
+        landing = Landing(
+            *(plan.facts.model, limits.call_s, manners.wrap_up_s, manners.max_cost_usd)
+        )
+        self.reader = CarrierReader(
+            *(carrier, speech, to_bargein, to_recording, to_keypad),
+            *(self.line, sound, ears, notes),
+        )
+        self.speech_writer = SpeechWriter(speech, session, self.line, notes, ears)
+        notes.listen((SpeechStarted, SpeechStopped, SessionLost), to_keypad.put)
+        notes.listen(get_args(GreetingFact), lambda fact: ears.note(fact, now_ms=notes.now_ms()))
+        if silence is not None:
+            notes.listen(get_args(ActivityFact), to_silence.put)
+        if landing.is_wanted:
+            notes.listen(get_args(ActivityFact), to_landing.put)
         self.player = Writer(to_carrier, carrier.send, notes)
         self.actors = {
             "carrier.reader": self.reader.run,
@@ -188,7 +232,12 @@ class _Cast:
                 *(to_tools, to_session, to_turns, to_hangup),
                 *(self.tools, notes, limits.tool_s, control),
             ).run,
-            "hangup": Hangup(to_hangup, to_session, to_turns, notes).run,
+            "hangup": hangup.run,
+            "keypad": keypad.run,
+            "silence": SilenceWatch(
+                to_silence, to_session, to_turns, to_hangup, notes, silence, sound
+            ).run,
+            "landing": LandingWatch(to_landing, to_session, to_turns, notes, landing).run,
             "recording": self.recording.run,
         }
 
@@ -200,6 +249,7 @@ class _Cast:
             "caller_bytes_late": self.line.late_bytes,
             "caller_bytes_overflowed": self.reader.overflowed_bytes,
             "caller_bytes_unsent": self.speech_writer.unsent_bytes(),
+            "caller_bytes_unheard": self.speech_writer.unheard_bytes,
             "caller_frames_overflowed": self.speech.dropped,
             "caller_ms_filled_with_silence": self.line.filled_ms,
             "caller_ms_skipped": self.line.skipped_ms,
@@ -275,7 +325,7 @@ async def run_call(
 
 async def _say_hung_up(session: Session, why: Exit) -> None:
     """Tell the model that its hang-up happened."""
-    if isinstance(why, AgentHungUp):
+    if isinstance(why, AgentHungUp) and why.tool_call_id:
         with trio.move_on_after(LAST_WORD_S), suppress(PeerGone):
             await session.send(ReturnToolOutput(why.tool_call_id, HUNG_UP))
 

@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Literal, Protocol
 
 import attrs
+import trio
 
 from actors.errors import CarrierRefused
 from actors.lanes import Lane
-from actors.messages import ChangeSession, SessionOrder
+from actors.messages import (
+    LOCAL,
+    ULAW_BYTES_PER_MS,
+    BargedIn,
+    BargeInFact,
+    ChangeSession,
+    HangupFact,
+    ItemAudio,
+    ItemAudioDone,
+    ItemTranscript,
+    KeysSent,
+    SessionOrder,
+    TransferEnded,
+)
+from actors.notes import Notes
+from actors.policy.keypad import Collect
 from actors.policy.record import CallFacts
 from actors.ports import Carrier, Transfer, TransferOutcome
+from actors.wire.tones import key_tones
+
+QUIET_MAX_S: Final = 30.0
+"""For what was said to be heard, before keys are sent or the caller is connected. As for a goodbye:
+an agent that speaks longer does not stop."""
+
+TONES_SPARE_S: Final = 5.0
+"""Beside their own length, for tones to be heard: marks on their way."""
+
+SENDABLE: Final = re.compile(r"[0-9*#A-Dw]{1,32}")
+"""What can be pressed in one go. Longer is no key sequence but a mistake of a model's."""
+
+KeyTones = Literal["redirect", "in_band"]
 
 
 class CallControl(Protocol):
-    """One call, as its tools see it. Whatever it does ends with the call."""
+    """One call, as its tools see it. Whatever it does ends with the call.
+
+    The time that a tool waits in `press`, `transfer` and `collect_digits` does not count as its
+    own: each of them is bounded by itself.
+    """
 
     @property
     def facts(self) -> CallFacts:
@@ -24,7 +60,8 @@ class CallControl(Protocol):
         """Send keys to the far end, once all that was said has been heard. Cancellable.
 
         Args:
-            digits: `0` to `9`, `*`, `#`, `A` to `D`, and `w` for half a second of waiting.
+            digits: `0` to `9`, `*`, `#`, `A` to `D`, and `w` for half a second of waiting; 32 at
+                the most.
 
         Raises:
             CarrierRefused: The carrier cannot, or did not.
@@ -58,7 +95,11 @@ class CallControl(Protocol):
             first_s: How long to wait for the first.
             between_s: How long to wait for each after that.
             private: Neither the model, nor any record or log, is told of them. Only the caller of
-                this function ever has them.
+                this function ever has them. Meanwhile the session and the recording hear silence
+                in place of the caller: some lines carry the keys' tones.
+
+        Raises:
+            CarrierRefused: Another tool waits for keys already.
 
         """
 
@@ -74,19 +115,62 @@ class CallControl(Protocol):
 
 @attrs.define(eq=False)
 class LiveCall:
-    """A call that runs. Fits `CallControl`."""
+    """A call that runs. Fits `CallControl`.
+
+    Args:
+        facts: Of the call.
+        carrier: Where keys and callers go.
+        session: Is told of changes.
+        bargein: Plays tones.
+        hangup: Is told that the caller has left.
+        notes: The call's clock and journal.
+        when_quiet: Returns when all that was said has been heard.
+        collect: Waits for the caller's keys.
+        key_tones: How keys are sent.
+
+    """
 
     facts: CallFacts
     carrier: Carrier
     session: Lane[SessionOrder]
+    bargein: Lane[BargeInFact]
+    hangup: Lane[HangupFact]
+    notes: Notes
+    when_quiet: Callable[[], Awaitable[None]]
+    collect: Callable[[Collect], Awaitable[str]]
+    key_tones: KeyTones = "redirect"
+    _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    """Two tools that move the call about would each take the other's stream away."""
+    _tones: int = attrs.field(default=0, init=False)
+    _cut: set[str] = attrs.field(factory=set[str], init=False)
+    """Tones that the far end spoke over."""
+
+    def __attrs_post_init__(self) -> None:
+        self.notes.listen((BargedIn,), self._barged_in)
 
     async def press(self, digits: str) -> None:
         """See `CallControl`."""
-        await self.carrier.press(digits)
+        if SENDABLE.fullmatch(digits) is None:
+            raise CarrierRefused("keys are 0 to 9, *, #, A to D, and w to wait; 32 at the most")
+        async with self._one_at_a_time:
+            await self._until_quiet()
+            if self.key_tones == "in_band":
+                await self._play_tones(digits)
+            else:
+                await self.carrier.press(digits)
+        self.notes.note(KeysSent(digits))
 
     async def transfer(self, to: Transfer) -> TransferOutcome:
         """See `CallControl`."""
-        return await self.carrier.transfer(to)
+        async with self._one_at_a_time:
+            await self._until_quiet()
+            outcome = await self.carrier.transfer(to)
+        ended = TransferEnded(outcome)
+        self.notes.note(ended)
+        if outcome == "answered":
+            self.hangup.put(ended)
+            await trio.sleep_forever()
+        return outcome
 
     async def collect_digits(
         self,
@@ -98,8 +182,101 @@ class LiveCall:
         private: bool = False,
     ) -> str:
         """See `CallControl`."""
-        raise CarrierRefused("keys cannot be collected")
+        asked = Collect(
+            most=most, end_key=end_key, first_s=first_s, between_s=between_s, private=private
+        )
+        return await self.collect(asked)
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`."""
         self.session.put(ChangeSession(instructions, language))
+
+    async def _until_quiet(self) -> None:
+        with trio.move_on_after(QUIET_MAX_S) as patience:
+            await self.when_quiet()
+        if patience.cancelled_caught:
+            raise CarrierRefused("what was said has not been heard to its end")
+
+    async def _play_tones(self, digits: str) -> None:
+        """Play keys as an item of the agent's that the session knows nothing of."""
+        self._tones += 1
+        name = f"{LOCAL}keys_{self._tones}"
+        ulaw = key_tones(digits)
+        words, audio = ItemTranscript(name, f"[{digits}]"), ItemAudio(name, name, ulaw)
+        done = ItemAudioDone(name, name)
+        for fact in (words, audio, done):
+            self.notes.note(fact)
+        self.bargein.put(audio)
+        self.bargein.put(done)
+        # They begin at once: nothing else plays. Quiet is asked for when they ought to be over.
+        length_s = len(ulaw) / ULAW_BYTES_PER_MS / 1000
+        with trio.move_on_after(length_s + TONES_SPARE_S):
+            await trio.sleep(length_s)
+            await self.when_quiet()
+        if name in self._cut:
+            raise CarrierRefused("the far end spoke, and the tones were cut short")
+
+    def _barged_in(self, fact: BargedIn) -> None:
+        self._cut.update(cut.item_id for cut in fact.items if cut.item_id.startswith(LOCAL))
+
+
+@attrs.define(eq=False)
+class OwnTime:
+    """A call as one run of a tool sees it. Fits `CallControl`.
+
+    While the tool waits for the carrier or for the caller, its deadline waits with it.
+    """
+
+    call: CallControl
+    scope: trio.CancelScope
+    """Of the run, with its deadline."""
+    _waits: int = attrs.field(default=0, init=False)
+    """At a time: a tool may have tasks of its own."""
+    _left_s: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def facts(self) -> CallFacts:
+        """See `CallControl`."""
+        return self.call.facts
+
+    async def press(self, digits: str) -> None:
+        """See `CallControl`."""
+        with self._waiting():
+            await self.call.press(digits)
+
+    async def transfer(self, to: Transfer) -> TransferOutcome:
+        """See `CallControl`."""
+        with self._waiting():
+            return await self.call.transfer(to)
+
+    async def collect_digits(
+        self,
+        *,
+        most: int,
+        end_key: str | None = "#",
+        first_s: float = 10.0,
+        between_s: float = 4.0,
+        private: bool = False,
+    ) -> str:
+        """See `CallControl`."""
+        with self._waiting():
+            return await self.call.collect_digits(
+                most=most, end_key=end_key, first_s=first_s, between_s=between_s, private=private
+            )
+
+    def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
+        """See `CallControl`."""
+        self.call.change(instructions=instructions, language=language)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._waits += 1
+        if self._waits == 1:
+            self._left_s = self.scope.deadline - trio.current_time()
+            self.scope.deadline = float("inf")
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if self._waits == 0:
+                self.scope.deadline = trio.current_time() + self._left_s

@@ -81,9 +81,11 @@ class Crashed:
 
 @attrs.frozen
 class TimedOut:
-    """The call reached its longest allowed length."""
+    """The call reached its longest allowed length, or cost as much as it may."""
 
     limit_s: float
+    """The length; for its cost, how long it was then."""
+    cause: Literal["length", "cost"] = "length"
     side: Side = attrs.field(default="gateway", init=False)
 
 

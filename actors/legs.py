@@ -13,6 +13,7 @@ from actors.errors import PeerGone
 from actors.exits import CallerHungUp
 from actors.lanes import Lane
 from actors.messages import (
+    ULAW_SILENCE,
     AppendAudio,
     BargeInFact,
     CallerAudio,
@@ -20,6 +21,7 @@ from actors.messages import (
     ItemAudio,
     ItemAudioDone,
     ItemTranscript,
+    KeypadFact,
     KeyPressed,
     MarkEchoed,
     OrderRefused,
@@ -38,7 +40,9 @@ from actors.messages import (
     TurnFact,
 )
 from actors.notes import Notes
+from actors.policy.ears import Ears
 from actors.policy.lineclock import LineClock
+from actors.policy.sound import Sound
 from actors.ports import Carrier, Session
 from actors.recording import CallerHeard, RecordingFact
 
@@ -57,7 +61,10 @@ class CarrierReader:
     speech: Lane[CallerAudio]
     bargein: Lane[BargeInFact]
     recording: Lane[RecordingFact]
+    keys: Lane[KeypadFact]
     line: LineClock
+    sound: Sound
+    ears: Ears
     notes: Notes
     overflowed_bytes: int = attrs.field(default=0, init=False)
     """Of caller audio that had to make room for newer."""
@@ -74,17 +81,21 @@ class CarrierReader:
             fact = await self.carrier.receive()
             match fact:
                 case CallerAudio(_, ulaw):
-                    at_ms = self.line.arrived(fact, now_ms=self.notes.now_ms())
+                    now_ms = self.notes.now_ms()
+                    at_ms = self.line.arrived(fact, now_ms=now_ms)
+                    self.sound.hears(ulaw, now_ms=now_ms)
                     discarded = self.speech.put(fact)
                     if discarded is not None:
                         self.overflowed_bytes += len(discarded.ulaw)
-                    self.recording.put(CallerHeard(at_ms, ulaw))
+                    heard = ULAW_SILENCE * len(ulaw) if self.ears.is_private else ulaw
+                    self.recording.put(CallerHeard(at_ms, heard))
                 case MarkEchoed():
                     self.bargein.put(fact)
                 case StreamLeft() | StreamMoved():
                     self.bargein.put(fact)
                 case KeyPressed():
-                    pass
+                    self.keys.put(fact)
+                    continue  # Whether it may be noted is for the keypad to say.
                 case StreamStopped():
                     self.notes.note(fact)
                     return CallerHungUp()
@@ -175,12 +186,18 @@ class Writer(Generic[Order]):
 
 @attrs.define(eq=False)
 class SpeechWriter:
-    """Sends the caller's voice to the session: untouched, without holes, joined when it is late."""
+    """Sends the caller's voice to the session: untouched, without holes, joined when it is late.
+
+    What the session is not to hear is silence, as long as it was: its clock runs on.
+    """
 
     speech: Lane[CallerAudio]
     session: Session
     line: LineClock
     notes: Notes
+    ears: Ears = attrs.field(factory=Ears)
+    unheard_bytes: int = attrs.field(default=0, init=False)
+    """Of caller audio that the session was sent silence for."""
     _unsent_bytes: int = attrs.field(default=0, init=False)
     """Being sent, silence for holes included; when that failed or was cancelled, it stays."""
 
@@ -207,11 +224,14 @@ class SpeechWriter:
     def _joined(self, frames: list[CallerAudio]) -> str | None:
         """The base64 of all that is waiting: the carrier's own text when that is one frame."""
         parts: list[bytes] = []
+        hears = self.ears.session_hears(now_ms=self.notes.now_ms())
         for frame in frames:
             silence = self.line.sends(frame)
             if silence is not None:
-                parts += [silence, frame.ulaw]
-                self._unsent_bytes += len(silence) + len(frame.ulaw)
-        if len(frames) == 1 and parts and not parts[0]:
+                ulaw = frame.ulaw if hears else ULAW_SILENCE * len(frame.ulaw)
+                parts += [silence, ulaw]
+                self._unsent_bytes += len(silence) + len(ulaw)
+                self.unheard_bytes += 0 if hears else len(ulaw)
+        if hears and len(frames) == 1 and parts and not parts[0]:
             return frames[0].payload
         return base64.b64encode(b"".join(parts)).decode("ascii") if parts else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Never
 
 import attrs
 import pydantic
@@ -14,6 +14,7 @@ import trio
 from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.messages import HANGUP
+from actors.policy.record import CallFacts
 
 ToolFunction = Callable[..., Awaitable[object]] | Callable[..., object]
 
@@ -40,6 +41,33 @@ class _Tool:
     schema: ToolSchema
     function: ToolFunction
     arguments: pydantic.TypeAdapter[Any]
+    call: str | None
+    """The parameter that is given the call; `None`: it wants none."""
+
+
+@attrs.frozen(eq=False)
+class FromThread:
+    """What a plain function, which runs in a thread, has of a `CallControl`.
+
+    It may look at the facts and change the conversation. Everything else takes time and has to be
+    awaited, which a plain function cannot.
+    """
+
+    call: CallControl
+
+    @property
+    def facts(self) -> CallFacts:
+        """See `CallControl`."""
+        return self.call.facts
+
+    def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
+        """See `CallControl`. Done in the call's own thread, and then returns."""
+        trio.from_thread.run_sync(
+            lambda: self.call.change(instructions=instructions, language=language)
+        )
+
+    def __getattr__(self, name: str) -> Never:
+        raise AttributeError(f"a plain function has no {name}: only an `async def` can wait for it")
 
 
 @attrs.define(eq=False)
@@ -59,11 +87,12 @@ class Toolbox:
         """Register a function under its own name; usable as a decorator.
 
         Its docstring's first paragraph is the description; its parameters, all of which need
-        annotations, become the schema.
+        annotations, become the schema. One that is annotated `CallControl` is given the call, and
+        the model does not know of it.
 
         Raises:
             TypeError: A parameter has no annotation, no name of its own, or a type without a JSON
-                schema; or the function's name is taken.
+                schema; there are two for the call; or the function's name is taken.
 
         """
         name = function.__name__
@@ -79,10 +108,17 @@ class Toolbox:
                 raise TypeError(
                     f"tool {name}: parameter {parameter.name} has no name to call it by"
                 )
-        hints = inspect.get_annotations(function, eval_str=True)
+        try:
+            hints = inspect.get_annotations(function, eval_str=True)
+        except NameError as error:
+            raise TypeError(f"tool {name}: {error}") from error
+        calls = [key for key in signature.parameters if hints[key] is CallControl]
+        if len(calls) > 1:
+            raise TypeError(f"tool {name}: parameters {calls[0]} and {calls[1]} are both the call")
         fields: dict[str, Any] = {
             key: (hints[key], ... if parameter.default is parameter.empty else parameter.default)
             for key, parameter in signature.parameters.items()
+            if key not in calls
         }
         try:
             model = pydantic.create_model(
@@ -97,7 +133,9 @@ class Toolbox:
         parameters.pop("title", None)
         parameters.setdefault("properties", {})
         schema = ToolSchema(name, description, parameters)
-        self._tools[name] = _Tool(schema, function, pydantic.TypeAdapter(model))
+        self._tools[name] = _Tool(
+            schema, function, pydantic.TypeAdapter(model), next(iter(calls), None)
+        )
         return function
 
     def schemas(self) -> tuple[ToolSchema, ...]:
@@ -117,6 +155,11 @@ class Toolbox:
         except pydantic.ValidationError as error:
             raise ToolRefused(_complaints(error)) from None
         values = {key: getattr(parsed, key) for key in type(parsed).model_fields}
+        if tool.call is not None:
+            if call is None:
+                raise ToolRefused(f"{name} can only be run in a call")
+            waits = inspect.iscoroutinefunction(tool.function)
+            values[tool.call] = call if waits else FromThread(call)
         if inspect.iscoroutinefunction(tool.function):
             result: object = await tool.function(**values)
         else:

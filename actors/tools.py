@@ -11,7 +11,7 @@ import attrs
 import structlog
 import trio
 
-from actors.control import CallControl
+from actors.control import CallControl, OwnTime
 from actors.errors import CarrierRefused, ToolRefused
 from actors.lanes import Lane
 from actors.messages import (
@@ -88,7 +88,8 @@ class ToolExecutor:
         hangup: Is given the calls of `hangup`.
         tools: The functions.
         notes: The call's clock and journal.
-        tool_s: The longest a tool may take. Cancelled then, and the model is told.
+        tool_s: The longest a tool may take. Cancelled then, and the model is told. What it waits
+            for the carrier or for the caller's keys is not counted.
         control: What a tool may do to the call.
 
     """
@@ -158,9 +159,10 @@ class ToolExecutor:
         self.notes.note(ToolStarted(asked.tool_call_id, asked.name))
         outcome: ToolOutcome = "timed_out"
         output = _error("timed out; whether it took effect is not known")
-        with trio.move_on_after(self.tool_s):
+        with trio.move_on_after(self.tool_s) as patience:
             with _Barrier() as barrier:
-                output = await self.tools.run(asked.name, asked.arguments, self.control)
+                control = OwnTime(self.control, patience)
+                output = await self.tools.run(asked.name, asked.arguments, control)
                 outcome = "returned"
             match barrier.failure:
                 case None:

@@ -1,6 +1,7 @@
 """The world around a call: configuration, front door, sockets, store, command line.
 
-To embed the gateway, serve or mount `create_app(load(None, os.environ))`.
+To embed the gateway, serve or mount `create_app(load(None, os.environ))`. In a file of tools, put
+`@tool` above what the model may call.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gateway.app import create_app
     from gateway.config import Config, load
+    from gateway.tool_files import tool
 
-__all__ = ["Config", "create_app", "load"]
+__all__ = ["Config", "create_app", "load", "tool"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a function or a class.
@@ -19,6 +21,10 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a function or a class.
         from gateway.app import create_app  # noqa: PLC0415
 
         return create_app
+    if name == "tool":
+        from gateway.tool_files import tool  # noqa: PLC0415
+
+        return tool
     if name in __all__:
         from gateway import config  # noqa: PLC0415
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Final
@@ -24,10 +24,19 @@ from actors.call import Limits, Plan, run_call
 from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.exits import Exit, Killed
-from actors.policy.record import CallRecord
-from actors.ports import CallStore, Carrier, Recorder, Session, Tools
+from actors.policy.record import CallFacts, CallRecord
+from actors.ports import (
+    CallStore,
+    Carrier,
+    Recorder,
+    Session,
+    Tools,
+    Transfer,
+    TransferOutcome,
+)
 from gateway.flight_log import FlightLog, compress, header_of, parse, write_entry, write_header
-from gateway.media import TwilioCarrier
+from gateway.lasting import LastingSession
+from gateway.media import Tapped
 from gateway.realtime import RealtimeSession
 from gateway.store import make_private
 from gateway.tap import Content, Flight, Place, Tap, from_phone
@@ -264,6 +273,62 @@ async def look_once(tap: Tap, due: trio.Event) -> None:
         tap.note("flight", ["stood still", round(late_s * 1000)])
 
 
+@attrs.frozen(eq=False)
+class TappedCall:
+    """A call as one run of a tool sees it, and somebody who is told what the tool does to it.
+
+    Of keys that come in, and of whom a caller is transferred to, nobody is told.
+    """
+
+    call: CallControl
+    tap: Tap
+    run: int
+    """The number of the tool's run."""
+
+    @property
+    def facts(self) -> CallFacts:
+        """See `CallControl`."""
+        return self.call.facts
+
+    async def press(self, digits: str) -> None:
+        """See `CallControl`."""
+        with self._told("press", digits):
+            await self.call.press(digits)
+
+    async def transfer(self, to: Transfer) -> TransferOutcome:
+        """See `CallControl`."""
+        with self._told("transfer"):
+            return await self.call.transfer(to)
+
+    async def collect_digits(
+        self,
+        *,
+        most: int,
+        end_key: str | None = "#",
+        first_s: float = 10.0,
+        between_s: float = 4.0,
+        private: bool = False,
+    ) -> str:
+        """See `CallControl`."""
+        with self._told("collect", most, end_key, first_s, between_s, private):
+            return await self.call.collect_digits(
+                most=most, end_key=end_key, first_s=first_s, between_s=between_s, private=private
+            )
+
+    def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
+        """See `CallControl`."""
+        self.tap.note("tool", ["does", self.run, "change", instructions, language])
+        self.call.change(instructions=instructions, language=language)
+
+    @contextmanager
+    def _told(self, verb: str, *how: object) -> Iterator[None]:
+        self.tap.note("tool", ["does", self.run, verb, *how])
+        try:
+            yield
+        finally:
+            self.tap.note("tool", ["did", self.run, verb])
+
+
 @attrs.define(eq=False)
 class TappedTools:
     """Tools, and somebody who is told of every run and how it ended."""
@@ -279,7 +344,8 @@ class TappedTools:
         self.tap.note("tool", ["begin", number, name, arguments])
         outcome, text = "failed", ""
         try:
-            text = await self.tools.run(name, arguments, call)
+            tapped = None if call is None else TappedCall(call, self.tap, number)
+            text = await self.tools.run(name, arguments, tapped)
             outcome = "returned"
         except ToolRefused as refused:
             outcome, text = "refused", refused.reason
@@ -352,7 +418,9 @@ def _begun(plan: Plan, carrier: Carrier, session: Session, limits: Limits) -> Fl
         The log. `None`: there is none, or the peers are of another make and could not be replayed.
 
     """
-    if not isinstance(session, RealtimeSession) or not isinstance(carrier, TwilioCarrier):
+    if not isinstance(session, RealtimeSession | LastingSession):
+        return None
+    if not isinstance(carrier, Tapped):
         return None
     flight = session.flight
     if flight is None:

@@ -18,6 +18,7 @@ import zstandard
 
 from actors.call import Limits, Plan
 from actors.messages import CreateResponse
+from actors.policy.manners import Manners
 from actors.policy.record import CallFacts
 from actors.wire.openai import SessionSettings
 from gateway.realtime import Patience
@@ -61,6 +62,8 @@ class Header:
     limits: Limits
     session: SessionSettings
     patience: Patience
+    manners: Manners = attrs.field(factory=Manners)
+    """Older logs have none: those calls had none."""
 
     def plan(self) -> Plan:
         """The plan of the same call."""
@@ -71,6 +74,7 @@ class Header:
             padding_ms=self.padding_ms,
             server_interrupts=self.server_interrupts,
             server_answers=self.server_answers,
+            manners=self.manners,
         )
 
 
@@ -138,6 +142,7 @@ def header_of(
         limits=limits,
         session=session,
         patience=patience,
+        manners=plan.manners,
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 import attrs
 import trio
@@ -13,41 +13,23 @@ import trio
 from actors.call import Limits, Plan
 from actors.errors import SessionRefused
 from actors.exits import Exit
-from actors.messages import HANGUP, CreateResponse
+from actors.messages import CreateResponse
 from actors.policy.journal import CallFacts, Observer
-from actors.ports import CallStore, Carrier, Recorder, Session, Tools
-from actors.toolbox import ToolSchema
-from actors.wire.openai import SessionSettings
-from gateway.agents import AgentSettings
+from actors.policy.manners import Manners
+from actors.ports import CallStore, Carrier, Recorder, Session
+from actors.wire.openai_session import SessionSettings
+from gateway.agent_tools import Toolset, tools_of
+from gateway.agents import AgentSettings, instructions_for
 from gateway.calls import IncomingCall, Offer
-from gateway.config import CallSettings, Config
+from gateway.config import CallSettings, Config, OpenAISettings
+from gateway.filler import TONE_WORDS, Lines, tone
 from gateway.flight import FILE_NAME, FileFlight, run_recorded_call
+from gateway.lasting import LastingSession, Which
 from gateway.realtime import Connect, RealtimeSession, connect_to
 from gateway.recording import WavRecorder
+from gateway.session_settings import listening, session_settings, suited_to
 from gateway.store import FolderStore, call_folder
 from gateway.tap import Flight
-
-HANGUP_TOOL: Final[dict[str, Any]] = {
-    "type": "function",
-    "name": HANGUP,
-    "description": (
-        "End the phone call. Say goodbye first, in the same response: the line drops as soon as "
-        "the caller has heard it. If the caller speaks before that, the call goes on."
-    ),
-    "parameters": {
-        "type": "object",
-        "properties": {"reason": {"type": "string", "description": "Why the call is over."}},
-        "required": ["reason"],
-        "additionalProperties": False,
-    },
-}
-
-
-class Toolset(Tools, Protocol):
-    """Tools that can be shown to a model. A `Toolbox` is one."""
-
-    def schemas(self) -> tuple[ToolSchema, ...]:
-        """What the model is told."""
 
 
 class Records(CallStore, Protocol):
@@ -67,16 +49,24 @@ class Outside:
     utc_now: Callable[[], datetime]
     flight: Callable[[str], Flight | None] = lambda _: None
     """Makes the flight log of a call, from its CallSid; `None`: it has none."""
+    line: Callable[[AgentSettings], bytes | None] = lambda _: None
+    """The audio of an agent's filler, mu-law; `None`: it is not rendered, and tones do instead."""
+    prepare: Callable[[AgentSettings, Connect], Awaitable[None]] | None = None
+    """Renders it, beside a call of this agent; `None`: nobody does."""
 
     @classmethod
     def of(cls, config: Config) -> Outside:
         """The disk, and the clock on the wall."""
         root = config.calls.directory
+        lines = Lines(root / "lines")
         return cls(
             store=FolderStore(root),
             recorder=lambda call_sid: WavRecorder(call_folder(root, call_sid) / "recording.wav"),
             utc_now=partial(datetime.now, UTC),
             flight=partial(_flight, config.calls),
+            line=lines.of,
+            # A model that is reached without TLS is on this machine: a rehearsal's, and no voice.
+            prepare=lines.prepare if config.openai.realtime_url.startswith("wss:") else None,
         )
 
 
@@ -87,31 +77,41 @@ def _flight(settings: CallSettings, call_sid: str) -> Flight | None:
     return FileFlight(path, with_audio=settings.flight == "audio")
 
 
-def session_settings(agent: AgentSettings, toolbox: Toolset) -> SessionSettings:
-    """What a session is asked to be, for this agent."""
-    functions = tuple(
-        {
-            "type": "function",
-            "name": schema.name,
-            "description": schema.description,
-            "parameters": schema.parameters,
-        }
-        for schema in toolbox.schemas()
-    )
-    return SessionSettings(
-        instructions=agent.instructions,
-        voice=agent.voice,
-        tools=(*functions, HANGUP_TOOL),
-        language=agent.language,
-    )
+def greeting(agent: AgentSettings, instructions: str | None = None) -> CreateResponse | None:
+    """The order that makes the agent speak first, if it is to.
+
+    Args:
+        agent: Who speaks.
+        instructions: Theirs for this call; `None`: as the settings have them.
+
+    """
+    match agent.opening:
+        case "line" if agent.greeting:
+            task = f"Say exactly this: {agent.greeting}"
+        case "model":
+            task = "Greet the caller in one short sentence, and ask what you can do for them."
+        case _:
+            return None
+    known = agent.instructions if instructions is None else instructions
+    return CreateResponse("greeting", f"{known}\n\nThe call has just begun. {task}")
 
 
-def greeting(agent: AgentSettings) -> CreateResponse | None:
-    """The order that makes the agent speak first, if it is to."""
-    if not agent.greeting:
-        return None
-    words = f"{agent.instructions}\n\nThe call has just begun. Say exactly this: {agent.greeting}"
-    return CreateResponse("greeting", words)
+def instructions_of(outside: Outside, incoming: IncomingCall) -> str:
+    """What the agent of this call is told: with today's date and the caller's number."""
+    return instructions_for(incoming.agent.settings, incoming.caller, outside.utc_now().date())
+
+
+def manners_of(agent: AgentSettings) -> Manners:
+    """What is done in a call of this agent about keys, silence, and the limits."""
+    return Manners(
+        tells_keys=agent.keypad,
+        hash_ends_turn=agent.turn_detection == "none",
+        key_tones=agent.key_tones,
+        greeting_interruptible=agent.greeting_interruptible,
+        max_silence_s=agent.max_silence_s,
+        wrap_up_s=agent.wrap_up_s,
+        max_cost_usd=agent.max_cost_usd,
+    )
 
 
 def open_session(
@@ -121,8 +121,8 @@ def open_session(
     incoming: IncomingCall,
     nursery: trio.Nursery,
     *,
-    connect: Connect | None = None,
-) -> Session:
+    connect_for: Callable[[str], Connect] | None = None,
+) -> LastingSession:
     """Begin to connect a session in `nursery`; returns at once. Its flight log begins here.
 
     Args:
@@ -130,8 +130,8 @@ def open_session(
         toolbox: What the model is told of.
         outside: Where its flight log goes.
         incoming: The call it is for.
-        nursery: Keeps its socket.
-        connect: How to reach the model's server; by default as the configuration says.
+        nursery: Keeps its sockets.
+        connect_for: How to reach a model, by its name; by default as the configuration says.
 
     Raises:
         SessionRefused: There is no key to connect with.
@@ -139,16 +139,72 @@ def open_session(
     """
     if config.openai.api_key is None:
         raise SessionRefused("no_api_key", "OPENAI_API_KEY is not set")
-    agent = incoming.agent.settings
-    session = RealtimeSession(
-        connect or connect_to(config.openai, agent.model),
-        session_settings(agent, toolbox),
-        flight=outside.flight(incoming.call_sid),
+    agent, toolbox = incoming.agent.settings, tools_of(incoming.agent, toolbox)
+    ways = {"first": (agent.model, config.openai), "fallback": _fallback(agent, config.openai)}
+    flight = outside.flight(incoming.call_sid)
+
+    def connect(which: Which) -> Connect:
+        model, server = ways[which]
+        return connect_for(model) if connect_for is not None else connect_to(server, model)
+
+    def open_one(settings: SessionSettings, which: Which) -> RealtimeSession:
+        suited = suited_to(settings, ways[which][0])
+        return RealtimeSession(connect(which), suited, flight=flight)
+
+    session = LastingSession(
+        open_one=open_one,
+        settings=session_settings(agent, toolbox, instructions_of(outside, incoming)),
+        has_fallback=ways["fallback"] != ways["first"],
+        line=partial(_line, outside, agent),
+        wall_s=lambda: outside.utc_now().timestamp(),
+        flight=flight,
     )
-    if session.flight is not None:
-        nursery.start_soon(session.flight.run, name="session.flight")
-    nursery.start_soon(session.run, name="session.socket")
+    if flight is not None:
+        nursery.start_soon(flight.run, name="session.flight")
+    nursery.start_soon(session.run, name="session")
+    if outside.prepare is not None and agent.filler:
+        nursery.start_soon(outside.prepare, agent, connect("first"), name="session.filler")
     return session
+
+
+def _fallback(agent: AgentSettings, first: OpenAISettings) -> tuple[str, OpenAISettings]:
+    """The model that answers when an agent's own cannot be had, and where it is."""
+    url = agent.fallback_url or first.realtime_url
+    key = agent.fallback_api_key or first.api_key
+    server = attrs.evolve(first, realtime_url=url, api_key=key)
+    return agent.fallback_model or agent.model, server
+
+
+def _line(outside: Outside, agent: AgentSettings) -> tuple[bytes, str] | None:
+    """What is said while a lost session is replaced, and its words; `None`: nothing."""
+    if agent.filler is None:
+        return None
+    ulaw = outside.line(agent)
+    return (tone(), TONE_WORDS) if ulaw is None else (ulaw, agent.filler)
+
+
+def _observer(session: Session, observer: Observer | None) -> Observer | None:
+    """Whoever is told what happens in a call: a session that lasts has to know, too."""
+    if not isinstance(session, LastingSession):
+        return observer
+    return _both(session.memory.note, observer)
+
+
+def _both(memory: Observer, observer: Observer | None) -> Observer:
+    """An observer that tells two. What the second raises is not the first one's affair."""
+    if observer is None:
+        return memory
+
+    def tell(at_ms: int, message: object) -> None:
+        nonlocal observer
+        memory(at_ms, message)
+        if observer is not None:
+            try:
+                observer(at_ms, message)
+            except Exception:  # noqa: BLE001 - somebody looks on; that must not hurt the call.
+                observer = None
+
+    return tell
 
 
 async def take_call(
@@ -162,6 +218,7 @@ async def take_call(
 ) -> Exit:
     """Run an announced call on its stream, to its end and its records."""
     incoming, agent = offer.incoming, offer.incoming.agent.settings
+    toolbox = tools_of(incoming.agent, toolbox)
     facts = CallFacts(
         call_sid=incoming.call_sid,
         stream_sid=offer.stream_sid or "",
@@ -169,23 +226,27 @@ async def take_call(
         from_number=incoming.caller,
         to_number=incoming.called,
         agent=incoming.agent.name,
+        agent_version=incoming.agent.version,
         model=agent.model,
         voice=agent.voice,
         started_at=outside.utc_now().isoformat(timespec="milliseconds"),
     )
-    settings = session_settings(agent, toolbox)
+    hears = listening(session_settings(agent, toolbox))
     return await run_recorded_call(
         Plan(
             facts,
-            greeting(agent),
-            silence_ms=settings.silence_ms,
-            padding_ms=settings.prefix_padding_ms,
-            observer=observer,
+            greeting(agent, instructions_of(outside, incoming)),
+            silence_ms=hears.silence_ms,
+            padding_ms=hears.padding_ms,
+            server_interrupts=hears.server_interrupts,
+            server_answers=hears.server_answers,
+            observer=_observer(offer.session, observer),
+            manners=manners_of(agent),
         ),
         carrier,
         offer.session,
         tools=toolbox,
         recorder=outside.recorder(incoming.call_sid),
         store=outside.store,
-        limits=Limits(call_s=config.calls.max_call_s),
+        limits=Limits(call_s=agent.max_call_s or config.calls.max_call_s),
     )

@@ -47,6 +47,9 @@ Place = Literal[
 Content = list[object] | str | orjson.Fragment
 """A list that begins with a word, the text of an event that is no JSON, or an event's own JSON."""
 
+HIDDEN: Final = "hidden"
+"""In place of a key that is nobody's business."""
+
 UNREADABLE: Final = 200
 """Characters of an event that cannot be read that are kept. What is cut still cannot be read."""
 
@@ -83,11 +86,20 @@ class Flight(Tap, Protocol):
         """Put away the rest. Idempotent; never raises but `Cancelled`."""
 
 
-def from_phone(frame: twilio.Frame, *, with_audio: bool) -> list[object]:
-    """What a frame of the carrier's is called in a log."""
+def from_phone(frame: twilio.Frame, *, with_audio: bool, keys_hidden: bool = False) -> list[object]:
+    """What a frame of the carrier's is called in a log.
+
+    Args:
+        frame: As it was read.
+        with_audio: Whether audio itself is wanted.
+        keys_hidden: The caller types what is nobody's business: some lines carry its tones, too.
+
+    """
     match frame:
         case CallerAudio(payload, ulaw, line_ms):
-            return ["media", line_ms, payload if with_audio else len(ulaw)]
+            return ["media", line_ms, payload if with_audio and not keys_hidden else len(ulaw)]
+        case KeyPressed() if keys_hidden:
+            return ["dtmf", HIDDEN]
         case MarkEchoed(name):
             return ["mark", name]
         case KeyPressed(digit):

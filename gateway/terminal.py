@@ -266,6 +266,8 @@ def _told(why: Exit) -> str:
             return f"the gateway stopped keeping up: lane {lane} was full at {size}"
         case Crashed(actor, error):
             return f"a bug in {actor}: {error}"
+        case TimedOut(limit_s, "cost"):
+            return f"the call had cost as much as it may after {limit_s:g} s"
         case TimedOut(limit_s):
             return f"the call reached its longest allowed length, {limit_s:g} s"
         case Killed():

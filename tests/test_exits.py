@@ -17,6 +17,7 @@ from actors.exits import (
     Side,
     Stalled,
     TimedOut,
+    Transferred,
     explain,
     loggable,
 )
@@ -43,12 +44,14 @@ EXPLAINED: list[tuple[Exception, Exit]] = [
 SIDES: list[tuple[Exit, Side]] = [
     (CallerHungUp(), "caller"),
     (AgentHungUp("done", goodbye_heard=True), "agent"),
+    (Transferred(), "agent"),
     (PeerLost("carrier", None, ""), "carrier"),
     (PeerLost("session", 1011, ""), "session"),
     (Refused("insufficient_quota", ""), "session"),
     (Stalled("turns", 4096), "gateway"),
     (Crashed("turns", "KeyError: 1"), "gateway"),
     (TimedOut(3600), "gateway"),
+    (TimedOut(90.5, "cost"), "gateway"),
     (Killed(), "gateway"),
 ]
 

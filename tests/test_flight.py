@@ -76,6 +76,13 @@ def test_a_frame_of_the_carriers_is_told_in_a_few_words(
     assert from_phone(frame, with_audio=False) == told
 
 
+def test_while_keys_are_hidden_neither_they_nor_their_tones_are_told() -> None:
+    audio = CallerAudio("/////w==", b"\xff\xff\xff\xff", 40)
+
+    assert from_phone(KeyPressed("7"), with_audio=True, keys_hidden=True) == ["dtmf", "hidden"]
+    assert from_phone(audio, with_audio=True, keys_hidden=True) == ["media", 40, 4]
+
+
 def test_audio_is_told_by_its_length_or_as_base64() -> None:
     ulaw = bytes(range(160))
     payload = b64encode(ulaw).decode()
@@ -514,7 +521,7 @@ def test_the_setting_is_one_of_three_words() -> None:
     with pytest.raises(ConfigError) as refused:
         load(None, {"OFFHOOK_CALLS_FLIGHT": "on"})
     assert refused.value.problems == (
-        "OFFHOOK_CALLS_FLIGHT must be one of off, events, audio, not 'on'",
+        "OFFHOOK_CALLS_FLIGHT must be one of off, events, audio, not 'on'; did you mean off?",
     )
 
 

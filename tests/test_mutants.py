@@ -31,6 +31,7 @@ from actors.messages import (
 from actors.policy.record import CallRecord
 from actors.ports import CallStore, Carrier, Recorder, Session, Transfer, TransferOutcome
 from actors.toolbox import ToolSchema
+from gateway.agent_tools import Toolset
 from gateway.calls import Offer
 from gateway.config import Config
 from gateway.lab.determinism import run_seeded
@@ -40,7 +41,7 @@ from gateway.lab.node import TakeCall, run_node
 from gateway.lab.simulated_tools import simulated_tools
 from gateway.lab.simulation import Wish, compose
 from gateway.lab.virtual_time import VirtualClock
-from gateway.phone_call import Outside, Toolset, take_call
+from gateway.phone_call import Outside, take_call
 
 SEEDS = range(1, 31)
 """The first of these in which something is found ends the search: half of all mutants need one."""

@@ -20,8 +20,10 @@ import pytest
 import trio
 
 from actors.call import Limits
+from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.exits import Exit, PeerLost
+from actors.policy.manners import Manners
 from actors.toolbox import Toolbox
 from gateway.flight import FILE_NAME, MemoryFlight
 from gateway.flight_log import FORMAT, Entry, FlightLog, NotAFlightLog, compress, write_header
@@ -621,3 +623,67 @@ async def test_a_rehearsal_leaves_a_flight_log_that_replays_without_a_difference
     assert rehearsed.status == 0, rehearsed
     assert replayed.status == 0, replayed
     assert "0 differences in " in replayed.out
+
+
+# What a tool did to the call.
+
+WAITS_FOR_KEYS = """
+model:
+  answers:
+    - items: [{say: "Hello there."}]
+    - items: [{say: "Your number, please."}, {call: {name: ask, arguments: {}}}]
+    - items: [{say: "Thank you."}]
+    - items: [{say: "One, you say."}]
+    - items: [{say: "I see."}]
+caller:
+  - {wait: agent_quiet, say: "My balance, please."}
+  - {wait: agent_speaking, after_ms: 900, press: "739#"}
+  - {wait: agent_quiet, quiet_ms: 1500, press: "1"}
+  - {wait: agent_quiet, quiet_ms: 3000, hang_up: true}
+"""
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_keys_that_a_tool_was_given_are_given_to_it_again_and_to_nobody_else(
+    private: bool,
+) -> None:
+    """And those that the model was told of, it is told of again; a log has no private one."""
+    box = Toolbox()
+
+    @box.add
+    async def ask(call: CallControl) -> int:
+        """Have a number typed."""
+        digits = await call.collect_digits(most=8, private=private)
+        call.change(instructions="You are Max now.")
+        return len(digits)
+
+    flight = MemoryFlight()
+    manners = Manners(tells_keys=True, max_silence_s=20, wrap_up_s=30)
+    one = world(WAITS_FOR_KEYS, toolbox=box, flight=flight, manners=manners)
+    run_seeded(lambda: play(one), seed=0)
+    log = flight.read()
+
+    assert [run.outcome for run in one.record.tool_calls] == ["returned"]
+    assert log.header.manners == manners
+    same(replay(log))
+    assert (b'"7"' in flight.text()) is not private
+
+
+def test_keys_that_a_tool_sent_in_the_audio_are_sent_again() -> None:
+    box = Toolbox()
+
+    @box.add
+    async def ask(call: CallControl) -> str:
+        """Press a key."""
+        await call.press("1")
+        return "pressed"
+
+    flight = MemoryFlight()
+    manners = Manners(key_tones="in_band")
+    script, _, _ = WAITS_FOR_KEYS.partition("caller:")
+    caller = 'caller: [{wait: agent_quiet, say: "Press it."}, {wait_ms: 6000, hang_up: true}]'
+    one = world(script + caller, toolbox=box, flight=flight, manners=manners)
+    run_seeded(lambda: play(one), seed=0)
+
+    assert [run.outcome for run in one.record.tool_calls] == ["returned"]
+    same(replay(flight.read()))

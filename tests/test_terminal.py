@@ -209,6 +209,8 @@ def test_the_end_says_why_and_where_the_records_lie() -> None:
         (exits.Refused("quota", "no money"), "the session was refused (quota): no money"),
         (exits.Stalled("turn", 7), "lane turn was full at 7"),
         (exits.TimedOut(3600.0), "its longest allowed length, 3600 s"),
+        (exits.TimedOut(90.5, "cost"), "had cost as much as it may after 90.5 s"),
+        (exits.Transferred(), "the caller was connected to somebody else"),
         (exits.Killed(), "the gateway was told to stop"),
     ],
 )
@@ -221,7 +223,7 @@ def test_every_ending_is_told_in_words(why: Exit, words: str) -> None:
 
 def test_every_ending_was_tried() -> None:
     tried = {CallerHungUp, AgentHungUp, PeerLost, Crashed}
-    tried |= {exits.Refused, exits.Stalled, exits.TimedOut, exits.Killed}
+    tried |= {exits.Refused, exits.Stalled, exits.TimedOut, exits.Transferred, exits.Killed}
     assert set(get_args(Exit)) == tried
 
 

@@ -14,8 +14,11 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.control import CallControl
 from actors.errors import ToolRefused
+from actors.policy.record import CallFacts
 from actors.toolbox import ARGUMENTS_MAX_CHARS, THREADS_MAX, Toolbox, ToolSchema
+from tests.worlds import Straight
 
 
 class Address(pydantic.BaseModel):
@@ -409,3 +412,87 @@ def test_any_arguments_are_run_or_refused(arguments: str) -> None:
             refused.reason.encode()
 
     trio.run(run)
+
+
+# The call itself.
+
+
+NOBODY = CallFacts(
+    **{field.name: "" for field in attrs.fields(CallFacts) if field.default is attrs.NOTHING}
+)
+
+
+@attrs.frozen(eq=False)
+class Changeable(Straight):
+    """Stands for a call of which only the persona changes."""
+
+    changes: list[tuple[str | None, str | None]] = attrs.field(factory=list)
+    threads: list[threading.Thread] = attrs.field(factory=list)
+    facts: CallFacts = NOBODY
+
+    async def collect_digits(
+        self,
+        *,
+        most: int,
+        end_key: str | None = "#",
+        first_s: float = 10.0,
+        between_s: float = 4.0,
+        private: bool = False,
+    ) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"{most}{end_key}{first_s}{between_s}{private}"
+
+    def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
+        self.threads.append(threading.current_thread())
+        self.changes.append((instructions, language))
+
+
+async def ask(city: str, call: CallControl) -> str:
+    """Ask."""
+    return f"{city} {call.facts.agent!r} {await call.collect_digits(most=1)}"
+
+
+def persona(control: CallControl, name: str) -> str:
+    """Become somebody else."""
+    control.change(instructions=f"You are {name}.", language="de")
+    return control.facts.agent
+
+
+async def test_a_function_that_wants_the_call_is_given_it_and_the_model_knows_nothing() -> None:
+    toolbox = box(ask)
+
+    assert list(toolbox.schemas()[0].parameters["properties"]) == ["city"]
+    output = json.loads(await toolbox.run("ask", '{"city": "Rome"}', Changeable()))
+    assert output == "Rome '' 1#10.04.0False"
+    with pytest.raises(ToolRefused, match="call"):
+        await toolbox.run("ask", '{"city": "Rome", "call": {}}', Changeable())
+
+
+async def test_outside_a_call_it_is_refused() -> None:
+    with pytest.raises(ToolRefused, match="only be run in a call"):
+        await box(ask).run("ask", '{"city": "Rome"}')
+
+
+async def test_a_plain_function_changes_the_call_in_the_calls_own_thread() -> None:
+    call = Changeable()
+    await box(persona).run("persona", '{"name": "Max"}', call)
+
+    assert call.changes == [("You are Max.", "de")]
+    assert call.threads == [threading.current_thread()]
+
+
+async def test_a_plain_function_cannot_do_what_takes_time() -> None:
+    def impatient(call: CallControl) -> None:
+        """Press."""
+        call.press("1")  # type: ignore[unused-coroutine]
+
+    with pytest.raises(AttributeError, match="async def"):
+        await box(impatient).run("impatient", "{}", Changeable())
+
+
+def test_one_call_is_enough() -> None:
+    async def both(one: CallControl, other: CallControl) -> None:
+        """Want two."""
+
+    with pytest.raises(TypeError, match="one and other are both the call"):
+        Toolbox().add(both)

@@ -103,6 +103,11 @@ class Farewell:
             return latest_ms
         return min(latest_ms, max(self._asked_ms, self._quiet_ms + GRACE_MS))
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is generated or played."""
+        return not (self._playing or self._generating)
+
     def goodbye_heard(self) -> bool:
         """Whether everything was said and heard, as far as marks can tell."""
-        return self.heard_by_mark and not self._playing and not self._generating
+        return self.heard_by_mark and self.is_quiet

@@ -14,15 +14,19 @@ import attrs
 from actors.exits import Exit
 from actors.messages import (
     ULAW_BYTES_PER_MS,
+    AddText,
     AppendAudio,
     CallerAudio,
     CancelResponse,
+    ChangeSession,
     Clear,
+    CommitAudio,
     DeleteItem,
     HangupAsked,
     ItemAudio,
     ItemHeard,
     KeyPressed,
+    KeysSent,
     Mark,
     MarkEchoed,
     OrderRefused,
@@ -32,13 +36,19 @@ from actors.messages import (
     ResponseStarted,
     ResponseStatus,
     SessionLive,
+    SessionLost,
+    SessionMoved,
+    StreamLeft,
+    StreamMoved,
     StreamStopped,
     ToolCall,
     ToolFinished,
     ToolStarted,
+    TransferEnded,
     TruncateItem,
     Usage,
 )
+from actors.policy.cost import PRICES_AS_OF, cost_usd
 from actors.policy.record import (
     AudioTotals,
     CallFacts,
@@ -188,6 +198,8 @@ class Journal:
                 for one in self._responses.values()
             ),
             usage=self._usage,
+            cost_usd=(cost := cost_usd(self.facts.model, self._usage)),
+            prices_as_of=None if cost is None else PRICES_AS_OF,
             marks=MarksRecord(
                 sent=self._marks_sent,
                 echoed=self._marks_echoed,
@@ -305,8 +317,10 @@ def _detail(message: object) -> str | None:
     match message:
         case SessionLive(session_id):
             return session_id
-        case KeyPressed(digit):
-            return digit
+        case SessionLost(code):
+            return code
+        case SessionMoved(session_id, cause):
+            return f"{cause} {session_id}"
         case HangupAsked(_, reason, _):
             return reason
         case TruncateItem(item_id, audio_end_ms):
@@ -315,7 +329,30 @@ def _detail(message: object) -> str | None:
             return item_id
         case CancelResponse(response_id) | PlayoutFull(response_id):
             return response_id
-        case Clear() | StreamStopped():
+        case AddText(role, text):
+            return f"{role}: {text}"
+        case ChangeSession(instructions, language):
+            # Not the words: they may be long, and are the agent's own.
+            changed = {"instructions": instructions, "language": language}
+            return ", ".join(name for name, value in changed.items() if value is not None)
+        case Clear() | CommitAudio():
+            return ""
+        case _:
+            return _line_detail(message)
+
+
+def _line_detail(message: object) -> str | None:
+    """Likewise, of what happened on the telephone's side."""
+    match message:
+        case KeyPressed(digit):
+            return digit
+        case KeysSent(digits):
+            return digits
+        case TransferEnded(outcome):
+            return outcome
+        case StreamMoved(stream_sid):
+            return stream_sid
+        case StreamStopped() | StreamLeft():
             return ""
         case _:
             return None

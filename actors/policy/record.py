@@ -30,6 +30,8 @@ class CallFacts:
     voice: str
     started_at: str
     """UTC, ISO 8601: the moment that `..._ms` counts from."""
+    agent_version: str = ""
+    """A hash of the agent's settings, instructions and tools when the call began."""
 
 
 @attrs.frozen(kw_only=True)
@@ -146,6 +148,7 @@ class AudioTotals:
 
         caller_bytes + F = appended_bytes + caller_bytes_late + caller_bytes_overflowed
                            + caller_bytes_unsent
+        (of which `caller_bytes_unheard` went as silence, that the session was not to hear them)
         received_bytes + agent_bytes_padded = played_bytes + agent_bytes_late
                            + agent_bytes_clipped + agent_bytes_withdrawn + agent_bytes_unsent
     """
@@ -196,6 +199,8 @@ class CallRecord:
     from_number: str = attrs.field(repr=False)
     to_number: str = attrs.field(repr=False)
     agent: str
+    agent_version: str = ""
+    """A hash of everything that made it what it was."""
     model: str
     voice: str
     session_id: str | None
@@ -213,6 +218,10 @@ class CallRecord:
     responses: tuple[ResponseRecord, ...]
     usage: Usage
     """The sum of all responses, in tokens."""
+    cost_usd: float | None = None
+    """Of `usage`, by list price. `None`: nobody knows what this model costs."""
+    prices_as_of: str | None = None
+    """The day of those prices, ISO 8601."""
     marks: MarksRecord
     audio: AudioTotals
     moments: tuple[Moment, ...]

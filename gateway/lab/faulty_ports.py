@@ -13,10 +13,10 @@ import trio
 from actors.control import CallControl
 from actors.policy.record import CallRecord
 from actors.toolbox import Toolbox, ToolSchema
+from gateway.agent_tools import Toolset
 from gateway.client_socket import CannotOpen
 from gateway.lab.fault_plan import Fault, Place, Striker
 from gateway.lab.fault_values import ERRORS, REFUSALS, RESULTS
-from gateway.phone_call import Toolset
 
 FOR_EVER_S: Final = 3600.0
 """Longer than every bound there is. It ends all the same, so that a gateway which waits for it is

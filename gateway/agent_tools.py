@@ -1,0 +1,122 @@
+"""The tools that come with the gateway: keys to the far end, and a transfer to somebody else.
+
+`hangup` is not among them: it is the call's own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+import attrs
+import pydantic
+
+from actors.control import CallControl
+from actors.errors import ToolRefused
+from actors.messages import HANGUP
+from actors.ports import Tools, Transfer
+from actors.toolbox import Toolbox, ToolFunction, ToolSchema
+from gateway.agents import Agent, AgentSettings
+
+Keys = Annotated[
+    str,
+    pydantic.Field(
+        pattern=r"^[0-9*#A-Dw]{1,32}$",
+        description="0 to 9, *, #, A to D; w waits for half a second. For example 1 or 4711#.",
+    ),
+]
+Reason = Annotated[
+    str, pydantic.Field(max_length=500, description="Why the caller is to be connected.")
+]
+Summary = Annotated[
+    str,
+    pydantic.Field(
+        min_length=1,
+        max_length=500,
+        description=(
+            "Who calls and what about, in a sentence or two, in the language of whoever is called: "
+            "it is said to them before they are connected. The caller does not hear it."
+        ),
+    ),
+]
+NOT_REACHED = "the caller is back; say so, and offer to take a message"
+
+
+class Toolset(Tools, Protocol):
+    """Tools that can be shown to a model. A `Toolbox` is one."""
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """What the model is told."""
+
+
+@attrs.define(eq=False)
+class Layered:
+    """Tools over tools: of two with a name, the upper is the one. Fits `Toolset`."""
+
+    upper: Toolset
+    lower: Toolset
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """See `Toolset`."""
+        upper = self.upper.schemas()
+        names = {schema.name for schema in upper}
+        return (*(one for one in self.lower.schemas() if one.name not in names), *upper)
+
+    async def run(self, name: str, arguments: str, call: CallControl | None = None) -> str:
+        """See the `Tools` port."""
+        for tools in (self.upper, self.lower):
+            if any(schema.name == name for schema in tools.schemas()):
+                return await tools.run(name, arguments, call)
+        names = ", ".join([*(schema.name for schema in self.schemas()), HANGUP])
+        raise ToolRefused(f"there is no tool {name!r}; there are: {names}")
+
+
+def toolbox_of(agent: AgentSettings, base: Toolset) -> Toolset:
+    """All that this agent may call: `base`, and under it what its settings bring.
+
+    Args:
+        agent: `phone_menus` brings `send_dtmf`; `transfer_to` brings `transfer_call`.
+        base: Its own tools, which may take the place of those.
+
+    """
+    own = Toolbox()
+    if agent.phone_menus:
+        own.add(send_dtmf)
+    if agent.transfer_to is not None:
+        own.add(_transfer_call(agent, agent.transfer_to))
+    return Layered(base, own) if own.schemas() else base
+
+
+def tools_of(agent: Agent, base: Toolset) -> Toolset:
+    """All that this agent may call: the tools of its files, `base`, and what its settings bring."""
+    files = base if agent.tools is None else Layered(agent.tools, base)
+    return toolbox_of(agent.settings, files)
+
+
+async def send_dtmf(digits: Keys, call: CallControl) -> dict[str, str]:
+    """Press keys on the telephone, to answer an automatic phone menu.
+
+    Whatever the agent said before is heard to its end first.
+    """
+    await call.press(digits)
+    return {"pressed": digits}
+
+
+def _transfer_call(agent: AgentSettings, to: str) -> ToolFunction:
+    """The function, as this agent has it."""
+
+    async def connect(call: CallControl, whisper: str | None) -> dict[str, str]:
+        outcome = await call.transfer(Transfer(to, agent.transfer_by, whisper))
+        return {"outcome": outcome, "now": NOT_REACHED}
+
+    async def with_summary(summary: Summary, call: CallControl) -> dict[str, str]:
+        """Connect the caller to a human. Tell the caller so in the same response."""
+        return await connect(call, summary)
+
+    async def with_reason(reason: Reason, call: CallControl) -> dict[str, str]:
+        """Connect the caller to a human. Tell the caller so in the same response."""
+        del reason  # For the record, which has every argument.
+        return await connect(call, None)
+
+    function = with_summary if agent.transfer_whisper else with_reason
+    function.__name__ = "transfer_call"
+    return function

@@ -1,0 +1,106 @@
+"""Tools from Python files of the user's: every function with `@tool` above it.
+
+from gateway import tool
+
+@tool
+async def look_up(order: int) -> str:
+\"\"\"Look up where an order is.\"\"\"
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Final, TypeVar
+
+import attrs
+
+from actors.toolbox import Toolbox, ToolFunction
+
+Marked = TypeVar("Marked", bound=ToolFunction)
+
+_MARK: Final = "__offhook_tool__"
+_NUMBERS: Final = count(1)
+
+
+@attrs.frozen
+class ToolFileError(Exception):
+    """A file of tools cannot be used. Says which, and where in it."""
+
+    path: Path
+    line: int | None
+    what: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}" if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.what}"
+
+
+def tool(function: Marked) -> Marked:
+    """Mark a function as one that the model may call. Changes nothing else about it."""
+    setattr(function, _MARK, True)
+    return function
+
+
+def load_tools(paths: Iterable[Path]) -> Toolbox:
+    """Run these files, in order, and collect their tools; the last of a name wins.
+
+    The files are read anew every time. Blocking; what they do when they are run is theirs.
+
+    Raises:
+        ToolFileError: A file cannot be read or run, has no tools, or has one that cannot be used.
+
+    """
+    found: dict[str, tuple[Path, ToolFunction]] = {}
+    for path in paths:
+        functions = _marked(_run(path))
+        if not functions:
+            raise ToolFileError(path, None, "has no tools: put `@tool` above a function")
+        found |= {function.__name__: (path, function) for function in functions}
+    box = Toolbox()
+    for path, function in found.values():
+        try:
+            box.add(function)
+        except TypeError as error:
+            code = getattr(function, "__code__", None)
+            line = None if code is None else code.co_firstlineno
+            raise ToolFileError(path, line, str(error)) from error
+    return box
+
+
+def _run(path: Path) -> ModuleType:
+    """Run one file as a module of its own, which stays known: its annotations are looked up."""
+    name = f"offhook_tools_{next(_NUMBERS)}_{path.stem}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    try:
+        # Not by an importer: that would find yesterday's bytecode of a file edited in the same
+        # second, and leave a folder behind.
+        code = compile(path.read_bytes(), str(path), "exec")
+    except OSError as error:
+        raise ToolFileError(path, None, error.strerror or type(error).__name__) from error
+    except (SyntaxError, ValueError) as error:
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        what = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ToolFileError(path, line, what) from error
+    sys.modules[name] = module
+    try:
+        exec(code, module.__dict__)  # noqa: S102 - that is what the user's file is for.
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ToolFileError(path, _line(error, path), f"{type(error).__name__}: {error}") from error
+    return module
+
+
+def _line(error: BaseException, path: Path) -> int | None:
+    """The innermost line of the file that led to the error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((one.lineno for one in reversed(frames) if one.filename == str(path)), None)
+
+
+def _marked(module: ModuleType) -> Sequence[ToolFunction]:
+    return [value for value in vars(module).values() if callable(value) and hasattr(value, _MARK)]

@@ -1,0 +1,161 @@
+"""The rules for keys by themselves; whole calls are in `test_call_keys`."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.policy.keypad import (
+    HOLD_MS,
+    KEYS_MAX,
+    PAUSE_MS,
+    TRAILING_MS,
+    Collect,
+    Keypad,
+    Told,
+)
+
+
+def typed(keypad: Keypad, digits: str, *, from_ms: float = 0.0) -> list[Told]:
+    """Keys, a third of a second apart. Returns what was told at once."""
+    told = [
+        keypad.press(digit, now_ms=from_ms + 300 * number) for number, digit in enumerate(digits)
+    ]
+    return [one for one in told if one is not None]
+
+
+def test_keys_are_told_after_a_pause() -> None:
+    keypad = Keypad(tells=True)
+
+    assert typed(keypad, "12") == []
+    assert keypad.due_ms() == 300 + PAUSE_MS
+    assert keypad.tick(now_ms=300 + PAUSE_MS - 1) is None
+    assert keypad.tick(now_ms=300 + PAUSE_MS) == Told("12", ends_turn=False)
+    assert keypad.due_ms() is None
+
+
+def test_keys_wait_for_the_caller_to_stop_but_not_for_ever() -> None:
+    keypad = Keypad(tells=True)
+    keypad.caller_speaks = True
+
+    assert typed(keypad, "1#") == []
+    assert keypad.due_ms() == 300 + HOLD_MS
+    assert keypad.tick(now_ms=300 + PAUSE_MS) is None
+    keypad.caller_speaks = False
+    assert keypad.tick(now_ms=300 + PAUSE_MS) == Told("1#", ends_turn=False)
+
+
+def test_endless_keys_are_told_in_pieces() -> None:
+    (told, *_) = typed(Keypad(tells=True), "7" * (KEYS_MAX + 1))
+
+    assert told == Told("7" * KEYS_MAX, ends_turn=False)
+
+
+def test_the_hash_key_of_a_turn_is_not_told_as_a_key() -> None:
+    keypad = Keypad(tells=True, hash_ends_turn=True)
+
+    assert typed(keypad, "12#") == [Told("12", ends_turn=True)]
+    assert typed(keypad, "#", from_ms=5_000) == [Told("", ends_turn=True)]
+    assert typed(Keypad(tells=False, hash_ends_turn=True), "12#") == [Told("", ends_turn=True)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "keys", "digits"),
+    [
+        pytest.param(Collect(most=8), "12#", "12", id="to-the-end-key"),
+        pytest.param(Collect(most=2), "12", "12", id="to-the-most"),
+        pytest.param(Collect(most=3, end_key=None), "1#2", "1#2", id="without-an-end-key"),
+        pytest.param(Collect(most=3, end_key="*"), "1#*", "1#", id="with-another"),
+    ],
+)
+def test_a_collection_is_over_at_its_end(asked: Collect, keys: str, digits: str) -> None:
+    keypad = Keypad(tells=True)
+    collection = keypad.collect(asked, now_ms=0)
+    over = [(typed(keypad, key), collection.is_over) for key in keys]
+
+    assert over == [([], number == len(keys)) for number in range(1, len(keys) + 1)]
+    assert collection.digits == digits
+
+
+def test_a_collection_waits_longer_for_the_first_key_than_for_the_next() -> None:
+    keypad = Keypad(tells=True)
+    collection = keypad.collect(Collect(most=4, first_s=10, between_s=4), now_ms=100)
+
+    assert collection.due_ms() == 10_100
+    keypad.press("1", now_ms=9_000)
+    assert collection.due_ms() == 13_000
+
+
+def test_keys_that_were_typed_ahead_are_collected_and_not_told() -> None:
+    keypad = Keypad(tells=True)
+    typed(keypad, "73")
+    collection = keypad.collect(Collect(most=4), now_ms=500)
+    typed(keypad, "91", from_ms=600)
+
+    assert collection.digits == "7391"
+    keypad.collected(now_ms=1_000)
+    assert keypad.tick(now_ms=1_000 + TRAILING_MS) is None
+
+
+def test_an_end_key_too_many_is_nobodys_and_a_digit_is_told() -> None:
+    keypad = Keypad(tells=True)
+    keypad.collect(Collect(most=1), now_ms=0)
+    typed(keypad, "1")
+    keypad.collected(now_ms=0)
+
+    assert typed(keypad, "#2", from_ms=100) == []
+    assert keypad.tick(now_ms=10_000) == Told("2", ends_turn=False)
+
+
+def test_whoever_is_given_digits_does_not_show_them() -> None:
+    keypad = Keypad(tells=True)
+    collection = keypad.collect(Collect(most=9, private=True), now_ms=0)
+    typed(keypad, "739146")
+
+    assert "7391" not in f"{keypad!r} {collection!r} {Told('739146', ends_turn=False)!r}"
+
+
+STEP = st.sampled_from("0123456789*#") | st.sampled_from(
+    ["speaks", "stops", "collect", "private", "enough"]
+)
+
+
+@given(st.lists(st.tuples(st.floats(0, 3_000), STEP), max_size=40))
+def test_every_key_is_told_once_and_in_order_and_no_private_one_ever(
+    steps: list[tuple[float, str]],
+) -> None:
+    """And what is due is done at its time: nothing is due for ever."""
+    keypad, now_ms, told, pressed = Keypad(tells=True), 0.0, "", ""
+
+    def tell(one: Told | None) -> None:
+        nonlocal told
+        told += one.digits if one else ""
+
+    for after_ms, step in [*steps, (0.0, "stops"), (0.0, "enough"), (HOLD_MS, "stops")]:
+        until_ms = now_ms + after_ms
+        while (due_ms := keypad.due_ms()) is not None and due_ms <= until_ms:
+            now_ms = max(now_ms, due_ms)
+            tell(keypad.tick(now_ms=now_ms))
+        now_ms = until_ms
+        match step:
+            case "speaks" | "stops":
+                keypad.caller_speaks = step == "speaks"
+            case "collect" | "private" if keypad.collection is None:
+                asked = Collect(most=5, private=step == "private")
+                keypad.collect(asked, now_ms=now_ms)
+            case "enough" if keypad.collection is not None:
+                keypad.collected(now_ms=now_ms)
+            case key if len(key) == 1:
+                key = "P" if keypad.is_private else key
+                pressed += key
+                tell(keypad.press(key, now_ms=now_ms))
+            case _:
+                pass
+
+    assert keypad.due_ms() is None
+    assert "P" not in told
+    rest = iter(pressed)
+    assert all(key in rest for key in told)
+    if not {"collect", "private"} & {step for _, step in steps}:
+        assert told == pressed
