@@ -1,4 +1,4 @@
-"""The command line: `offhook serve`, `rehearse`, `model`, `simulate` and `replay`."""
+"""The command line: `offhook serve`, `rehearse`, `doctor`, `model`, `simulate`, `replay`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,28 @@ from pathlib import Path
 from typing import Final
 
 import attrs
+import structlog
 import trio
-from rich.console import Console
 
 from gateway import logs
 from gateway.app import create_app
 from gateway.calls import Calls
-from gateway.config import Config, ConfigError, TwilioSettings, load, split_bind
-from gateway.lab import replay_command, simulate_command
+from gateway.config import Config, ConfigError, config_file, load, split_bind
+from gateway.doctor import examine
+from gateway.file_limit import FILES_BESIDE, files_needed
+from gateway.findings import Finding
+from gateway.lab import rehearse_command, replay_command, simulate_command
 from gateway.lab import scenario as scenarios
 from gateway.lab.model_server import ModelServer, serve_model
+from gateway.lab.rehearse_command import with_somebody
 from gateway.lab.scenario import ScenarioError
 from gateway.lab.strict_yaml import YamlFileError
-from gateway.rehearsal import REHEARSAL_KEY, Rehearsal
+from gateway.phone_call import Outside
+from gateway.rehearsal import REHEARSAL_KEY, Rehearsal, carrier_of_rehearsals
+from gateway.reload import Reloader
 from gateway.server import ServerLimits, serve
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Command = Callable[[trio.Event], Awaitable[int]]
 """Runs until it is done or the event is set; returns the exit status."""
@@ -39,11 +47,6 @@ AFTER_STREAM_S: Final = 1.5
 """After the last call ended: Twilio asks within one round trip what becomes of its caller."""
 STOP_S: Final = 8.0
 """From the first signal to the end, whatever is still running. `docker stop` waits for 10 s."""
-FILES_PER_CALL: Final = 4
-"""Two sockets, the recording, and the record while it is written."""
-FILES_BESIDE: Final = 64
-"""What the process has open without any call."""
-
 NO_KEY: Final = (
     "openai.api_key is not set, and no model would answer. Set OPENAI_API_KEY, or try "
     "`offhook serve --rehearse`, which brings a model of its own."
@@ -53,22 +56,21 @@ NO_KEY: Final = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command, and exit with its status."""
     arguments = _parser().parse_args(argv)
+    if "load" in arguments and rehearse_command.is_virtual(arguments):
+        arguments.in_virtual_time = partial(rehearse_command.run, load=arguments.load)
     if "in_virtual_time" in arguments:  # Without sockets and signals, in a trio of its own.
         logs.configure(sys.stderr, level=logging.CRITICAL)
         try:
             sys.exit(arguments.in_virtual_time(arguments))
-        except YamlFileError as error:
-            sys.stderr.write(f"offhook: {error}\n")
-            sys.exit(USAGE_ERROR)
+        except (ConfigError, YamlFileError) as error:
+            sys.exit(_refuse(error))
     # While a rehearsal is shown on the same screen, only what went wrong.
     is_shown = sys.stderr.isatty() and arguments.rehearse is not None
     logs.configure(sys.stderr, level=logging.ERROR if is_shown else logging.INFO)
     try:
         command: Command = arguments.prepare(arguments)
     except (ConfigError, ScenarioError) as error:
-        problems = str(error).splitlines()
-        sys.stderr.write("".join(f"offhook: {problem}\n" for problem in problems))
-        sys.exit(USAGE_ERROR)
+        sys.exit(_refuse(error))
     run = partial(_until_signal, command, if_stopped=int(arguments.once))
     try:
         status = trio.run(run, restrict_keyboard_interrupt_to_checkpoints=True)
@@ -77,6 +79,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except* OSError as group:
         status = _complain(group, 1)
     sys.exit(status)
+
+
+def _refuse(error: ConfigError | YamlFileError) -> int:
+    """Say what was asked for and cannot be done, one line for each mistake."""
+    problems = str(error).splitlines()
+    sys.stderr.write("".join(f"offhook: {problem}\n" for problem in problems))
+    return USAGE_ERROR
 
 
 def _complain(group: ExceptionGroup[Exception], status: int) -> int:
@@ -109,11 +118,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(prepare=_prepare_serve)
 
-    command = commands.add_parser("rehearse", help="one whole call, on loopback, and a verdict")
-    command.add_argument("scenario", nargs="?", default="front-desk", help="a name or a file")
-    command.add_argument("--config", type=Path)
-    command.add_argument("--list", action="store_true", help="list the shipped scenarios")
-    command.set_defaults(prepare=_prepare_rehearse, once=True, rehearse="")
+    command = commands.add_parser("rehearse", help="whole calls from a script, and a verdict")
+    rehearse_command.add_arguments(command)
+    command.set_defaults(
+        prepare=_prepare_rehearse,
+        load=partial(load, environ=os.environ),
+        once=True,
+        rehearse="",
+    )
+
+    command = commands.add_parser("doctor", help="look at everything a call needs")
+    command.add_argument("--config", type=Path, help="default: offhook.toml, if there is one")
+    command.add_argument("--offline", action="store_true", help="leave out what needs the network")
+    command.set_defaults(prepare=_prepare_doctor, once=False, rehearse=None)
 
     command = commands.add_parser("model", help="the rehearsal model, as a server of its own")
     command.add_argument("scenario", nargs="?", default="front-desk", help="a name or a file")
@@ -128,14 +145,6 @@ def _parser() -> argparse.ArgumentParser:
     replay_command.add_arguments(command)
     command.set_defaults(in_virtual_time=replay_command.main)
     return parser
-
-
-def _with_caller(name: str) -> scenarios.Scenario:
-    """A scenario that can be rehearsed: one in which somebody calls."""
-    scenario = scenarios.load(name)
-    if not scenario.caller:
-        raise ScenarioError(name, "caller", "has no steps, so nobody would call")
-    return scenario
 
 
 def _load(path: Path | None) -> Config:
@@ -161,27 +170,48 @@ def _prepare_serve(arguments: argparse.Namespace) -> Command:
     config = _load(arguments.config)
     rehearsal = None
     if arguments.rehearse is not None:
-        rehearsal = Rehearsal(config, _with_caller(arguments.rehearse))
+        rehearsal = Rehearsal(config, with_somebody(arguments.rehearse))
     elif arguments.once:
         raise ConfigError(("--once goes with --rehearse: it is that call after which to stop",))
     elif config.openai.api_key is None:
         raise ConfigError((NO_KEY,))
-    return lambda stop: _serve(config, rehearsal, stop, once=arguments.once)
+    file, _ = config_file(arguments.config, os.environ)
+    for remark in config.remarks():
+        log.warning("config.remark", what=remark)
+    return lambda stop: _serve(config, rehearsal, stop, once=arguments.once, file=file)
 
 
 def _prepare_rehearse(arguments: argparse.Namespace) -> Command:
-    if arguments.list:
-        return _list_scenarios
+    """One call on loopback, in real time: what `rehearse_command` leaves."""
+    (name,) = arguments.scenarios or ["front-desk"]
     config = _load(arguments.config)
     # The rehearsal model, on a free port, whatever is configured: this command costs nothing.
     config = attrs.evolve(
         config,
-        server=attrs.evolve(config.server, bind="127.0.0.1:0", public_url=None),
+        server=attrs.evolve(
+            config.server, bind="127.0.0.1:0", public_url=None, unknown_numbers="default"
+        ),
         openai=attrs.evolve(config.openai, api_key=None),
-        twilio=TwilioSettings(),
+        twilio=carrier_of_rehearsals(),
     )
-    rehearsal = Rehearsal(config, _with_caller(arguments.scenario))
+    rehearsal = Rehearsal(config, with_somebody(name), is_alone=True)
     return lambda stop: _serve(config, rehearsal, stop, once=True)
+
+
+def _prepare_doctor(arguments: argparse.Namespace) -> Command:
+    def say(finding: Finding) -> None:
+        sys.stdout.write(f"{finding}\n")
+        sys.stdout.flush()
+
+    async def look(_stop: trio.Event) -> int:
+        # The clock on the wall, as calls have it.
+        utc_now = Outside.of(Config()).utc_now
+        path, offline = arguments.config, arguments.offline
+        healthy = await examine(path, os.environ, say, utc_now=utc_now, offline=offline)
+        return 0 if healthy else 1
+
+    logs.configure(sys.stderr, level=logging.CRITICAL)  # The findings say it in better words.
+    return look
 
 
 def _prepare_model(arguments: argparse.Namespace) -> Command:
@@ -193,12 +223,23 @@ def _prepare_model(arguments: argparse.Namespace) -> Command:
 
 
 async def _serve(
-    config: Config, rehearsal: Rehearsal | None, stop: trio.Event, *, once: bool
+    config: Config,
+    rehearsal: Rehearsal | None,
+    stop: trio.Event,
+    *,
+    once: bool,
+    file: Path | None = None,
 ) -> int:
-    """Serve the gateway until `stop`; with a rehearsal, call it first. Returns the exit status."""
+    """Serve the gateway until `stop`; with a rehearsal, call it first. Returns the exit status.
+
+    An edit of `file`, or of one that it names, is picked up for new calls.
+    """
     good = True
     async with trio.open_nursery() as nursery:
         app = create_app(config) if rehearsal is None else await rehearsal.prepare(nursery)
+        if file is not None and not once:
+            reloader = Reloader(file, os.environ, app.extensions["roster"], config)
+            nursery.start_soon(reloader.run)
         bind = config.server.bind
         server = partial(
             serve,
@@ -242,16 +283,8 @@ def _within_file_limit(max_concurrent: int) -> ServerLimits:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard == resource.RLIM_INFINITY:
         return limits
-    left = hard - FILES_PER_CALL * max_concurrent - FILES_BESIDE
+    left = hard - files_needed(max_concurrent)
     return attrs.evolve(limits, sockets=max(FILES_BESIDE, min(limits.sockets, left)))
-
-
-async def _list_scenarios(_stop: trio.Event) -> int:
-    console = Console()
-    for name in scenarios.names():
-        console.print(f"{name:<14} {scenarios.load(name).about}", highlight=False, soft_wrap=True)
-    await trio.lowlevel.checkpoint()
-    return 0
 
 
 async def _serve_model(scenario: scenarios.Scenario, host: str, port: int, stop: trio.Event) -> int:

@@ -14,21 +14,39 @@ from quart_trio import QuartTrio
 from rich.console import Console
 
 from actors.policy.journal import Observer
+from gateway.agents import AgentSettings
 from gateway.app import create_app
 from gateway.calls import Calls
-from gateway.config import Config, Secret
+from gateway.config import Config, Secret, TwilioSettings
+from gateway.lab import speech
+from gateway.lab.call_report import CallReport
 from gateway.lab.demo_tools import demo_tools
+from gateway.lab.hearing import recognise
 from gateway.lab.model_server import ModelServer, serve_model
-from gateway.lab.phone import place_call
+from gateway.lab.phone import ACCOUNT_SID, FROM_NUMBER, TO_NUMBER, place_call
+from gateway.lab.progress import Progress
+from gateway.lab.rehearse import with_agents_of
 from gateway.lab.scenario import Expectation, Scenario
 from gateway.lab.speech import Voice, prompt_path
+from gateway.lab.spoken import Spoken
+from gateway.lab.testimony import Testimony
+from gateway.lab.twilio_api import TwilioApi
 from gateway.lab.verdict import judge
+from gateway.phone_call import Outside
 from gateway.store import call_folder
 from gateway.terminal import TerminalView
 
 REHEARSAL_KEY = "sk-rehearsal"
 """What the rehearsal model takes for a key."""
+CARRIER_KEY = "SK" + "0ff" * 10 + "00"
+CARRIER_SECRET = "rehearsal-secret"  # noqa: S105 - of an account that does not exist.
 SILENCE_MS = 500
+
+
+def carrier_of_rehearsals() -> TwilioSettings:
+    """An account that exists in rehearsals only."""
+    secret = Secret(CARRIER_SECRET)
+    return TwilioSettings(account_sid=ACCOUNT_SID, api_key=CARRIER_KEY, api_secret=secret)
 
 
 class Terminal(Console):
@@ -49,8 +67,15 @@ class Rehearsal:
 
     config: Config
     scenario: Scenario
+    is_alone: bool = False
+    """Nobody else calls this gateway: what it asks of its carrier goes to the rehearsal's own."""
     console: Console = attrs.field(factory=Terminal)
     _observer: Observer | None = attrs.field(default=None, init=False)
+    _server: ModelServer | None = attrs.field(default=None, init=False)
+    _api: TwilioApi = attrs.field(
+        factory=lambda: TwilioApi(ACCOUNT_SID, CARRIER_SECRET, CARRIER_KEY), init=False
+    )
+    _spoken: Spoken = attrs.field(factory=Spoken, init=False)
 
     @property
     def has_key(self) -> bool:
@@ -59,9 +84,13 @@ class Rehearsal:
 
     async def prepare(self, nursery: trio.Nursery) -> QuartTrio:
         """Start the model, if it is ours to start, and make the app to be served."""
-        config = self.config
+        tools = demo_tools()
+        config = with_agents_of(self.scenario, self.config, tools)
         if not self.has_key:
-            server: ModelServer = await nursery.start(partial(serve_model, self.scenario))
+            server: ModelServer = await nursery.start(
+                partial(serve_model, self.scenario, progress=Progress(), caller_lines=self._spoken)
+            )
+            self._server = server
             openai = attrs.evolve(
                 config.openai, api_key=Secret(REHEARSAL_KEY), realtime_url=server.url
             )
@@ -73,7 +102,20 @@ class Rehearsal:
                 f"the model is {config.openai.realtime_url}, with your OPENAI_API_KEY: this costs "
                 "money. What it says is its own, so the scenario's `expect` is not checked."
             )
-        return create_app(config, toolbox=demo_tools(), observer=self._observe)
+        return create_app(
+            config,
+            toolbox=tools,
+            observer=self._observe,
+            outside=self._outside(config),
+            twilio_transport=self._api.transport() if self.is_alone else None,
+        )
+
+    def _outside(self, config: Config) -> Outside:
+        outside = Outside.of(config)
+        if self.has_key:
+            return outside
+        # The rehearsal model would take the request for a filler for the next turn of its script.
+        return attrs.evolve(outside, line=_line, prepare=None)
 
     async def call(self, app: QuartTrio, address: str) -> bool:
         """Place the call, show it, judge it. True when nothing in it went wrong."""
@@ -81,11 +123,18 @@ class Rehearsal:
         view = TerminalView(console=self.console, silence_ms=SILENCE_MS)
         self._observer = view.show
         self._say(f"calling http://{address}: {self.scenario.about or self.scenario.name}")
+        await speech.prepare(self.scenario.caller_lines(), "caller")
+        await speech.prepare(self.scenario.menu_lines(), "caller")
+        await speech.prepare(self._agent_lines())
         report = await place_call(
             f"http://{address}",
             self.scenario,
             auth_token=self._token(),
+            from_number=self.scenario.calling or FROM_NUMBER,
+            to_number=self.scenario.called or TO_NUMBER,
             public_url=self.config.server.public_url,
+            voice=self._speak,
+            api=self._api if self.is_alone else None,
         )
         self._observer = None
         why = await calls.how_ended(report.call_sid)
@@ -94,12 +143,29 @@ class Rehearsal:
         if why is not None:
             view.ended(why, folder if record is not None else None)
         expect = Expectation() if self.has_key else self.scenario.expect
-        complaints = judge(expect, report, record)
+        complaints = judge(expect, report, record, await self._testimony(report))
         for complaint in complaints:
             self._say(f"wrong: {complaint}", style="bold red")
         if not complaints:
             self._say("Nothing went wrong in this call.", style="bold green")
         return not complaints
+
+    async def _testimony(self, report: CallReport) -> Testimony | None:
+        """What was heard and sent; `None`: the model is the real one, and tells nobody."""
+        if self._server is None:
+            return None
+        voices = {line: speech.speak(line) for line in self._agent_lines()}
+        heard = await trio.to_thread.run_sync(recognise, report.heard, voices)
+        sessions = tuple(tuple(model.received) for model in self._server.sessions)
+        return Testimony(heard=heard, sessions=sessions)
+
+    def _agent_lines(self) -> list[str]:
+        agent = with_agents_of(self.scenario, self.config, demo_tools()).agent
+        return [*self.scenario.agent_lines(), *([agent.filler] if agent.filler else [])]
+
+    def _speak(self, text: str) -> bytes:
+        self._spoken.says(text)
+        return speech.speak(text, "caller")
 
     def _warn_of_placeholders(self) -> None:
         lines: list[tuple[str, Voice]] = [
@@ -123,6 +189,10 @@ class Rehearsal:
                 self._observer(at_ms, message)
             except OSError:
                 self._observer = None  # Nobody looks any more; the call goes on.
+
+
+def _line(agent: AgentSettings) -> bytes | None:
+    return None if agent.filler is None else speech.speak(agent.filler)
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,9 @@ from typing import Final
 import attrs
 import trio
 
+from actors.control import CallControl
 from actors.exits import AgentHungUp, CallerHungUp, Exit, PeerLost, Refused
+from actors.policy.manners import Manners
 from actors.policy.record import CallRecord
 from actors.toolbox import Toolbox
 from gateway.client_socket import CannotOpen
@@ -32,6 +34,7 @@ class SweptCall:
     phone_breaks_s: float | None = None
     """When the phone's network breaks."""
     slow_disk: bool = False
+    manners: Manners = attrs.field(factory=Manners)
     first_attempt_fails: bool = False
     """To reach the model, after 300 ms."""
     logs: frozenset[str] = frozenset()
@@ -233,6 +236,30 @@ caller:
         ending=CallerHungUp,
         is_eventful=lambda one: _whats(one).count("KeyPressed") == 3,
     ),
+    "keypad": SweptCall(
+        about="keys for the model, keys for a tool, then nobody says anything, and the call ends",
+        yaml="""
+model:
+  answers:
+    - {items: [{say: "Hi."}], after_ms: 50}
+    - {items: [{call: {name: ask_pin, arguments: {}}}], after_ms: 50}
+    - {items: [{say: "So"}], after_ms: 50}
+    - {items: [{say: "Eh"}], after_ms: 50}
+    - {items: [{say: "By"}], after_ms: 50}
+caller:
+  - {wait_ms: 100, press: "#"}
+  - {wait_ms: 200, press: "7#"}
+  - {wait: call_end}
+""",
+        ending=AgentHungUp,
+        is_eventful=lambda one: (
+            one.record.ending == AgentHungUp("silence", goodbye_heard=True)
+            and {"KeyPressed", "AddText"} <= set(_whats(one))
+            and _outcomes(one) == ["returned"]
+            and _purposes(one)[1:2] == ["keys"]
+        ),
+        manners=Manners(tells_keys=True, max_silence_s=0.3, wrap_up_s=30),
+    ),
     "slow-disk": SweptCall(
         about="the recorder and the store take their time, and the agent hangs up",
         yaml="""
@@ -304,6 +331,11 @@ def toolbox() -> Toolbox:
         """Takes its time."""
         await trio.sleep(ms / 1000)
         return "found"
+
+    @box.add
+    async def ask_pin(call: CallControl) -> int:
+        """Has a number typed."""
+        return len(await call.collect_digits(most=4, private=True))
 
     @box.add
     async def break_down() -> str:

@@ -20,6 +20,7 @@ import trio
 from actors.messages import SessionLive
 from actors.wire.openai import SessionSettings
 from gateway.config import OpenAISettings, Secret
+from gateway.lab.scenario import names
 from gateway.realtime import RealtimeSession, connect_to
 
 HANGS_S = 60
@@ -28,10 +29,10 @@ STOPPED_S = 5
 
 BROKEN = """
 name: broken
-about: The model leaves in the middle of its first answer.
+about: The model leaves in the middle of its first answer, and does not come back.
 model:
   answers: [{items: [{say: "Hello, this is Acme Dental."}]}]
-  faults: [{at: {answer: 1}, do: close}]
+  faults: [{at: {answer: 1}, do: close}, {at: connect, do: refuse, http_status: 503, spares: 1}]
 caller: [{wait: call_end}]
 """
 
@@ -99,7 +100,30 @@ async def test_the_shipped_scenarios_are_listed(tmp_path: Path) -> None:
     ended = await offhook(tmp_path, "rehearse", "--list")
 
     assert ended.status == 0
-    assert [line.split()[0] for line in ended.out.splitlines()] == ["front-desk", "quick"]
+    lines = ended.out.splitlines()
+    assert lines[0] == "demonstrations"
+    assert [line.split()[0] for line in lines[1:3]] == ["front-desk", "quick"]
+    assert {line.split()[0] for line in lines if line.startswith(" ")} == set(names())
+
+
+async def test_several_scenarios_take_virtual_time_and_end_in_a_table(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text(BROKEN)
+    ended = await offhook(tmp_path, "rehearse", "quick", str(tmp_path / "broken.yaml"))
+
+    assert ended.status == 1, ended
+    lines = ended.out.splitlines()
+    assert lines[0].split()[:2] == ["ok", "quick"]
+    assert lines[1].split()[0] == "wrong"
+    assert any("the call ended in PeerLost" in line for line in lines)
+    assert lines[-1] == "2 scenarios: 1 ok, 1 wrong"
+
+
+async def test_one_scenario_in_virtual_time_is_told_and_writes_nothing(tmp_path: Path) -> None:
+    ended = await offhook(tmp_path, "rehearse", "quick", "--virtual")
+
+    assert ended.status == 0, ended
+    assert "agent     “Acme Dental, hello.”" in ended.out
+    assert list(await trio.Path(tmp_path).iterdir()) == []
 
 
 async def test_a_rehearsal_that_goes_well_says_so_and_leaves_its_records(tmp_path: Path) -> None:

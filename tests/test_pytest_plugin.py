@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 GOOD = """
 import trio
 from actors.toolbox import Toolbox
@@ -27,6 +29,47 @@ def test_agent(offhook_simulate):
 
 def test_agent_on_a_good_day(offhook_simulate):
     offhook_simulate(toolbox(), faults=False, scenario="front-desk")
+"""
+
+ORDER = """
+name: order
+calling: "+4930123"
+model:
+  answers:
+    - items: [{say: "Pizza, hello."}]
+    - items: [{call: {name: take_order, arguments: {what: "two pizzas"}}}]
+    - items:
+        - say: "Two pizzas. Goodbye!"
+        - call: {name: hangup, arguments: {reason: "It is ordered."}}
+caller:
+  - {wait: agent_quiet, say: "Two pizzas, please."}
+  - {wait: call_end}
+expect:
+  ending: AgentHungUp
+  tools: [take_order, hangup]
+  heard: ["pizza, hello", "%s. goodbye"]
+  instructions: ["You sell pizza to [+]4930123"]
+"""
+
+REHEARSED = """
+def test_order(offhook_rehearse):
+    done = offhook_rehearse("order.yaml", config="mine.toml")
+    assert done.record["tool_calls"][0]["output"]
+"""
+
+MINE = """
+[agent]
+instructions = "You sell pizza to {caller}."
+tools = ["tools.py"]
+"""
+
+TOOLS = """
+from gateway import tool
+
+@tool
+async def take_order(what: str) -> str:
+    "Order something."
+    return f"ordered: {what}"
 """
 
 BAD = """
@@ -93,3 +136,19 @@ def test_whoever_does_not_ask_for_it_does_not_import_the_gateway(tmp_path: Path)
     )
 
     assert told.returncode == 0, told.stdout
+
+
+@pytest.mark.parametrize(("words", "status"), [("two pizzas", 0), ("three pizzas", 1)])
+def test_somebody_elses_agent_is_rehearsed_from_their_own_script(
+    tmp_path: Path, words: str, status: int
+) -> None:
+    """With their configuration and their file of tools; and the verdict is the test's."""
+    files = {"order.yaml": ORDER % words, "mine.toml": MINE, "tools.py": TOOLS}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    told = run(tmp_path, REHEARSED)
+
+    assert told.returncode == status, told.stdout
+    assert ("wrong: `heard`: 'three pizzas. goodbye' is not in" in told.stdout) == bool(status)
+    assert ("agent     “Two pizzas. Goodbye!”" in told.stdout) == bool(status)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
+import attrs
 import pytest
+import trio
 
+from actors.toolbox import Toolbox
+from gateway.config import ConfigError
+from gateway.lab.rehearse import rehearse
 from gateway.lab.scenario import (
     OUT_OF_ANSWERS,
+    Answer,
+    Callee,
+    Expectation,
     Fault,
     FaultPoint,
     ModelScript,
+    Room,
+    Scenario,
     ScenarioError,
+    Step,
     load,
     names,
     parse,
@@ -74,6 +87,64 @@ def test_the_defaults_are_the_documented_ones() -> None:
     answer = parse("name: x\nmodel: {answers: [{items: [{say: A}]}]}").model.answers[0]
 
     assert (answer.after_ms, answer.speed) == (350, 4.5)
+
+
+DOCS = (Path(__file__).parent.parent / "docs" / "scenarios.md").read_text(encoding="utf-8")
+SECTIONS: dict[str, list[type]] = {
+    "The call": [Scenario],
+    "`model`": [ModelScript, Answer, Fault],
+    "`caller`": [Step],
+    "`menu`": [Room],
+    "`callee`": [Callee],
+    "`expect`": [Expectation],
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_of_the_language_is_documented_and_no_other(section: str) -> None:
+    text = DOCS.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    documented = [key for row in rows for key in re.findall("`(.+?)`", row)]
+    keys = [field.name for shape in SECTIONS[section] for field in attrs.fields(shape)]
+
+    assert sorted(documented) == sorted(keys)
+
+
+def test_every_choice_of_the_language_is_documented() -> None:
+    for shape, name in ((Step, "wait"), (Fault, "do")):
+        choices = get_args(get_type_hints(shape)[name])
+        words = [word for one in choices for word in (get_args(one) or [one])]
+        assert [word for word in words if isinstance(word, str) and f"`{word}`" not in DOCS] == []
+
+
+def test_the_documented_scenario_holds() -> None:
+    toolbox = Toolbox()
+
+    @toolbox.add
+    async def free_tables(people: int) -> str:
+        """Which tables are free."""
+        await trio.lowlevel.checkpoint()
+        return f"three for {people}"
+
+    text = DOCS.partition("```yaml\n")[2].partition("```")[0]
+
+    assert rehearse(parse(text), toolbox=toolbox).complaints == ()
+
+
+def test_files_of_an_agent_are_found_from_where_the_scenario_is(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nagent: {tools: [a.py, /b.py], instructions_file: c.txt}\n"
+    )
+
+    assert load(tmp_path / "mine.yaml").agent == {
+        "tools": [str(tmp_path / "a.py"), "/b.py"],
+        "instructions_file": str(tmp_path / "c.txt"),
+    }
+
+
+def test_a_value_that_no_agent_has_is_refused_when_the_agent_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"agent of mine\.voice"):
+        rehearse(parse("name: mine\nagent: {voice: marvin}\ncaller: [{hang_up: true}]"))
 
 
 ANSWER = "model: {answers: [%s]}"
@@ -156,6 +227,24 @@ ANSWER = "model: {answers: [%s]}"
         pytest.param("expect: {ending: AgentHangUp}", "expect", "did you mean `AgentHungUp`?"),
         pytest.param("expect: {barge_ins: true}", "expect.barge_ins", "must be a whole number"),
         pytest.param("3: 4", "3", "no such key"),
+        pytest.param("agent: {voce: x}", "", "has no key `voce`, did you mean `voice`?"),
+        pytest.param("agents: {a: {voce: x}}", "", "`agents.a` has no key `voce`"),
+        pytest.param("server: {bund: x}", "", "did you mean `bind`?"),
+        pytest.param("caller: [{noise: {ms: 5}}]", "caller[0].noise", "ms"),
+        pytest.param("caller: [{wait: key, key: x}]", "caller[0]", "0 to 9"),
+        pytest.param("caller: [{key: '1', say: A}]", "caller[0]", "`wait: key`"),
+        pytest.param("caller: [{say: A}]\nmenu: [{name: a}]", "", "either a `caller` or a `menu`"),
+        pytest.param("menu: [{name: a, keys: {'1': b}}]", "menu[0]", "needs a prompt"),
+        pytest.param("menu: [{name: a, say: A, keys: {'1': b}}]", "", "no such room"),
+        pytest.param("menu: [{name: a, say: A, keys: {1: a}}]", "menu[0].keys", "put it in quotes"),
+        pytest.param("menu: [{name: a, say: A, keys: {'1': 1}}]", "menu[0].keys", "text, not 1"),
+        pytest.param("menu: [{name: a}, {name: a}]", "", "two rooms with the name `a`"),
+        pytest.param("menu: [{name: a, say: A, keys: {x: a}}]", "menu[0]", "in quotes"),
+        pytest.param("callee: {busy: true, fails: true}", "callee", "one of"),
+        pytest.param("expect: {heard: ['(']}", "expect", "is no pattern"),
+        pytest.param("expect: {hard: [a]}", "expect.hard", "did you mean `heard`?"),
+        pytest.param("expect: {session: [a]}", "expect.session", "must"),
+        pytest.param("expect: {transfer: bussy}", "expect.transfer", "did you mean `busy`?"),
     ],
 )
 def test_a_mistake_is_refused_where_it_is(text: str, where: str, what: str) -> None:

@@ -37,7 +37,7 @@ def about_ms(call: SimulatedCall) -> int:
                 now_ms += TURN_MS + step.after_ms
             case "call_end":
                 return now_ms + spoken_ms
-            case None:
+            case None | "key":
                 now_ms += step.wait_ms
         if step.say is not None:
             now_ms += len(step.say) * MS_PER_CHARACTER + TURN_MS

@@ -6,6 +6,7 @@ from typing import Final
 
 import trio
 
+from actors.control import CallControl
 from actors.toolbox import Toolbox
 
 HOURS: Final = {"saturday": "9 to 13", "sunday": "closed"}
@@ -22,5 +23,18 @@ def demo_tools() -> Toolbox:
         """When the practice is open on a day of the week."""
         await trio.sleep(LOOK_UP_S)
         return HOURS.get(day.lower(), "8 to 18")
+
+    @toolbox.add
+    async def ask_pin(call: CallControl) -> str:
+        """Take the caller's secret number from the keypad. Say before it what to press."""
+        pin = await call.collect_digits(most=12, private=True)
+        return f"the caller entered {len(pin)} digits, and they are right"
+
+    @toolbox.add
+    async def switch_to_german(call: CallControl) -> str:
+        """Speak German from now on."""
+        await trio.lowlevel.checkpoint()
+        call.change(instructions="You are the receptionist. Speak German.", language="de")
+        return "go on in German"
 
     return toolbox

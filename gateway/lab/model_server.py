@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import orjson
@@ -17,6 +18,7 @@ from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_strea
 from gateway.lab.admission import PATH, Admitted, Rejected, TurnedAway, admit
 from gateway.lab.model import RehearsalModel
 from gateway.lab.model_line import serve_session
+from gateway.lab.progress import Progress
 from gateway.lab.scenario import Scenario
 from gateway.lab.speech import prepare, speak
 
@@ -59,6 +61,8 @@ async def serve_model(
     port: int = 0,
     voice: Callable[[str], bytes] = speak,
     seed: int = 0,
+    progress: Progress | None = None,
+    caller_lines: Sequence[str] | None = None,
     task_status: trio.TaskStatus[ModelServer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a scenario's model to any number of connections, each with a session of its own.
@@ -72,6 +76,9 @@ async def serve_model(
         port: Where to listen; 0 for any free port.
         voice: Words to mu-law. With `speak`, all lines are rendered before anything is served.
         seed: The same seed, the same connections and the same clients: the same bytes.
+        progress: All connections belong to one call, and the script goes on with it. `None`: every
+            connection is a call of its own.
+        caller_lines: What the caller says, as far as it is known; the scenario's when `None`.
         task_status: Trio's start protocol.
 
     Raises:
@@ -82,7 +89,8 @@ async def serve_model(
         await prepare(scenario.agent_lines())
     listeners = await trio.open_tcp_listeners(port, host=host)
     server = ModelServer(host, listeners[0].socket.getsockname()[1])
-    reception = _Reception(scenario, voice, seed, server)
+    lines = scenario.caller_lines() if caller_lines is None else caller_lines
+    reception = _Reception(scenario, voice, seed, server, lines, progress)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(trio.serve_listeners, reception.welcome, listeners))
         task_status.started(server)
@@ -96,6 +104,8 @@ class _Reception:
     voice: Callable[[str], bytes]
     seed: int
     server: ModelServer
+    caller_lines: Sequence[str]
+    progress: Progress | None
 
     async def welcome(self, stream: trio.SocketStream) -> None:
         """Serve one connection, and let nothing of it reach the others."""
@@ -117,7 +127,7 @@ class _Reception:
             return
         self.server.connections += 1
         number = self.server.connections
-        script = self.scenario.model.on_connection(number)
+        script = self.scenario.model.on_connection(number, _model_of(request.path))
         headers = {name.lower().decode(): text.decode("latin-1") for name, text in request.headers}
         match admit(request.path, headers, script.refusal):
             case Rejected() as rejected:
@@ -130,12 +140,18 @@ class _Reception:
                     self.voice,
                     seed=self.seed + number,
                     model=model_name,
-                    caller_lines=self.scenario.caller_lines(),
+                    caller_lines=self.caller_lines,
                     started_at_s=int(time.time()),
+                    lifetime_ms=script.lifetime_ms,
+                    progress=self.progress or Progress(),
                 )
                 self.server.sessions.append(model)
                 line.is_deaf = lambda: model.ignores_close
                 await _serve_admitted(request, model)
+
+
+def _model_of(target: str) -> str | None:
+    return next(iter(parse_qs(urlsplit(target).query).get("model", [])), None)
 
 
 async def _serve_admitted(request: WebSocketRequest, model: RehearsalModel) -> None:

@@ -5,8 +5,13 @@ Comes with the package; a test only has to ask for a fixture::
     def test_my_agent_survives_bad_days(offhook_simulate):
         offhook_simulate(toolbox=my_toolbox())
 
-It runs once for every seed: ten of them, or `pytest --offhook-seeds 500`. A failure names its seed,
-and `pytest --offhook-seed 417` runs that one alone.
+And on a call from a script of yours, with a verdict::
+
+    def test_my_agent_takes_an_order(offhook_rehearse):
+        offhook_rehearse("order.yaml", config="offhook.toml")
+
+The first runs once for every seed: ten of them, or `pytest --offhook-seeds 500`. A failure names
+its seed, and `pytest --offhook-seed 417` runs that one alone.
 """
 
 from __future__ import annotations
@@ -20,7 +25,8 @@ import pytest
 
 if TYPE_CHECKING:
     from actors.toolbox import Toolbox
-    from gateway.config import AgentSettings
+    from gateway.config import AgentSettings, Config
+    from gateway.lab.rehearse import Rehearsed
     from gateway.lab.scenario import Scenario
     from gateway.lab.simulation import Outcome
 
@@ -105,3 +111,72 @@ class Simulate:
 def offhook_simulate(offhook_seed: int) -> Simulate:
     """Simulated phone calls with your tools; see `Simulate`."""
     return Simulate(offhook_seed)
+
+
+@attrs.frozen
+class Rehearse:
+    """What the fixture `offhook_rehearse` is."""
+
+    folder: Path
+    """Of the test: where its scenarios and its configuration are looked for first."""
+
+    def __call__(
+        self,
+        scenario: Scenario | str | Path,
+        *,
+        toolbox: Toolbox | None = None,
+        config: Config | str | Path | None = None,
+        seed: int = 1,
+    ) -> Rehearsed:
+        """Run one scenario in virtual time, from the first webhook to the verdict.
+
+        Args:
+            scenario: A `Scenario`, the file of one, or the name of one that is shipped.
+            toolbox: Your functions, beside those in the files that your agent names. They must use
+                neither threads nor sockets of their own.
+            config: Your `offhook.toml`, without the environment; the defaults when `None`.
+            seed: Of every id and delay.
+
+        Raises:
+            AssertionError: Something was not as the scenario expects it. Says what, and tells what
+                happened in the call.
+
+        """
+        from io import StringIO  # noqa: PLC0415 - see above.
+
+        from rich.console import Console  # noqa: PLC0415
+
+        from actors.toolbox import Toolbox  # noqa: PLC0415
+        from gateway.config import load  # noqa: PLC0415
+        from gateway.lab import scenario as scenarios  # noqa: PLC0415
+        from gateway.lab.rehearse import rehearse  # noqa: PLC0415
+        from gateway.terminal import TerminalView  # noqa: PLC0415
+
+        is_shipped = isinstance(scenario, str) and scenario in scenarios.names()
+        if isinstance(scenario, str | Path):
+            scenario = scenarios.load(scenario if is_shipped else self._found(scenario))
+        if isinstance(config, str | Path):
+            config = load(self._found(config), {})
+        told = StringIO()
+        view = TerminalView(console=Console(file=told, width=120, highlight=False))
+        done = rehearse(
+            scenario,
+            toolbox=toolbox if toolbox is not None or is_shipped else Toolbox(),
+            config=config,
+            observer=view.show,
+            seed=seed,
+        )
+        if done.complaints:
+            wrong = [f"wrong: {complaint}" for complaint in done.complaints]
+            pytest.fail("\n".join([*wrong, "", told.getvalue()]), pytrace=False)
+        return done
+
+    def _found(self, path: str | Path) -> Path:
+        beside = self.folder / path
+        return beside if beside.exists() else Path(path)
+
+
+@pytest.fixture
+def offhook_rehearse(request: pytest.FixtureRequest) -> Rehearse:
+    """Your agent on a call from a script, in virtual time; see `Rehearse`."""
+    return Rehearse(request.path.parent)

@@ -5,21 +5,54 @@ No sockets and no clock; the only thing read is the YAML file that was asked for
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import attrs
 
-from actors.exits import Exit
+from gateway.agents import AgentSettings
+from gateway.config import ServerSettings
+from gateway.lab.callee import Callee
+from gateway.lab.expectation import Expectation
+from gateway.lab.far_end import Noise, Room, Step, check_rooms
 from gateway.lab.strict_yaml import YamlFileError, hint, read
+
+__all__ = [
+    "OUT_OF_ANSWERS",
+    "Answer",
+    "Callee",
+    "Expectation",
+    "Failure",
+    "Fault",
+    "FaultPoint",
+    "Item",
+    "ModelScript",
+    "Noise",
+    "Room",
+    "Scenario",
+    "ScenarioError",
+    "Step",
+    "ToolScript",
+    "load",
+    "names",
+    "parse",
+    "shipped",
+]
+
+DEMONSTRATIONS: Final = "demonstrations"
+"""The group whose lines are shipped as audio, so that they sound the same everywhere."""
+
+_FILES: Final = {"instructions_file", "tools"}
+"""Keys of an agent that name files: found from where the scenario is."""
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 
+SESSION_S: Final = 3600.0
+"""Source: "Realtime conversations", OpenAI docs: a session lasts 60 minutes at most."""
+
 OUT_OF_ANSWERS: Final = "I have nothing more to say."
 """What the model says when a response is asked for and the scenario has no answer left."""
-
-Ending = str
-"""The name of an `Exit` class."""
 
 
 class ScenarioError(YamlFileError):
@@ -68,10 +101,12 @@ class Answer:
     speed: float = attrs.field(default=4.5, validator=attrs.validators.gt(0))
     """Deltas are delivered this many times faster than they play."""
     fail: Failure | None = None
+    silent: bool = False
+    """It brings nothing: the model waits."""
 
     def __attrs_post_init__(self) -> None:
-        if bool(self.items) == (self.fail is not None):
-            raise ValueError("an answer has either `items` or `fail`")
+        if bool(self.items) + (self.fail is not None) + self.silent != 1:
+            raise ValueError("an answer has either `items` or `fail`, or is `silent`")
 
 
 @attrs.frozen
@@ -111,6 +146,10 @@ class Fault:
     """For `refuse`, which happens before there is a WebSocket."""
     connections: int | None = None
     """Only the first so many connections meet it; `None`: all of them."""
+    model: str | None = None
+    """Only connections that ask for this model meet it; `None`: whichever."""
+    spares: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    """The first so many connections do not meet it."""
     error: Failure | None = None
     """An `error` event sent before `close` does its work; what `error` sends."""
 
@@ -128,63 +167,37 @@ class ModelScript:
     answers: tuple[Answer, ...] = ()
     """Used up in order: every response takes the next."""
     faults: tuple[Fault, ...] = ()
+    session_s: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
+    )
+    """How long a session lasts; `None`: 60 minutes, as the real one's."""
+
+    @property
+    def lifetime_ms(self) -> int:
+        """How long a session lasts."""
+        return round(1000 * (SESSION_S if self.session_s is None else self.session_s))
 
     @property
     def refusal(self) -> Fault | None:
         """The fault that keeps the WebSocket from being opened at all, if there is one."""
         return next((fault for fault in self.faults if fault.do == "refuse"), None)
 
-    def on_connection(self, number: int) -> ModelScript:
-        """What the connection with this number, counted from 1, is going to meet."""
-        met = (f for f in self.faults if f.connections is None or number <= f.connections)
+    def on_connection(self, number: int, model: str | None = None) -> ModelScript:
+        """What the connection with this number, counted from 1, is going to meet.
+
+        Args:
+            number: Of all that are made in the call, or to the server.
+            model: What it asks for; `None`: nobody knows.
+
+        """
+        met = (
+            fault
+            for fault in self.faults
+            if number > fault.spares
+            and (fault.connections is None or number <= fault.connections)
+            and (fault.model is None or model is None or fault.model == model)
+        )
         return attrs.evolve(self, faults=tuple(met))
-
-
-@attrs.frozen
-class Step:
-    """One thing the caller waits for and then does."""
-
-    wait: Literal["agent_quiet", "agent_speaking", "call_end"] | None = None
-    wait_ms: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    """Without `wait`: from the end of the step before."""
-    quiet_ms: int = attrs.field(default=500, validator=attrs.validators.ge(0))
-    """For `agent_quiet`: how long playout has been empty after the agent spoke."""
-    after_ms: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    """For `agent_speaking`: how long the agent's audio has been playing."""
-    say: str | None = None
-    press: str | None = None
-    """Keys: `0` to `9`, `*`, `#`, `A` to `D`."""
-    hang_up: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        acts = (self.say is not None) + (self.press is not None) + self.hang_up
-        if acts > 1:
-            raise ValueError("a step does one thing: `say`, `press` or `hang_up`")
-        if self.wait == "call_end" and acts:
-            raise ValueError("after `call_end` there is nothing left to do")
-        if self.wait is None and not self.wait_ms and not acts:
-            raise ValueError("a step waits for something or does something")
-        if self.wait is not None and self.wait_ms:
-            raise ValueError("a step has either `wait` or `wait_ms`")
-        if self.say is not None and not self.say.strip():
-            raise ValueError("`say` has no words")
-        if self.press is not None and (not self.press or set(self.press) - set("0123456789*#ABCD")):
-            raise ValueError("`press` takes the keys 0 to 9, *, #, A to D")
-
-
-@attrs.frozen
-class Expectation:
-    """What must be true of the call afterwards. `None`: not checked."""
-
-    ending: Ending | None = None
-    tools: tuple[str, ...] | None = None
-    """Names of the functions that the model called, in order."""
-    barge_ins: int | None = None
-
-    def __attrs_post_init__(self) -> None:
-        names = [exit_class.__name__ for exit_class in get_args(Exit)]
-        if self.ending is not None and self.ending not in names:
-            raise ValueError(f"no call ends in `{self.ending}`{hint(self.ending, names)}")
 
 
 @attrs.frozen
@@ -193,9 +206,34 @@ class Scenario:
 
     name: str
     about: str = ""
+    group: str = ""
+    """What it is listed under."""
+    agent: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    """Keys of `[agent]` that are otherwise than configured."""
+    agents: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
+    """Further agents, as `[agents.NAME]`."""
+    server: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    """Keys of `[server]` that are otherwise than configured."""
+    called: str | None = None
+    """The number that is called; `None`: that of the rehearsal."""
+    calling: str | None = None
+    """The number it is called from, likewise."""
     model: ModelScript = ModelScript()
     caller: tuple[Step, ...] = ()
-    expect: Expectation = Expectation()
+    menu: tuple[Room, ...] = ()
+    """A phone menu, in place of a caller. The call begins in its first room."""
+    callee: Callee = attrs.field(factory=Callee)
+    """Whoever the call is transferred to."""
+    expect: Expectation = attrs.field(factory=Expectation)
+
+    def __attrs_post_init__(self) -> None:
+        if self.caller and self.menu:
+            raise ValueError("either a `caller` or a `menu` is on the phone")
+        check_rooms(self.menu)
+        _check_keys("agent", self.agent, AgentSettings)
+        for name, table in self.agents.items():
+            _check_keys(f"agents.{name}", table, AgentSettings)
+        _check_keys("server", self.server, ServerSettings)
 
     def agent_lines(self) -> list[str]:
         """Everything the model may say, in order, without repetitions."""
@@ -206,10 +244,22 @@ class Scenario:
         """Everything the caller says, in order: one entry per step that speaks."""
         return [step.say for step in self.caller if step.say]
 
+    def menu_lines(self) -> list[str]:
+        """Everything a phone menu and the people behind it may say, without repetitions."""
+        said = [line for room in self.menu for line in (room.say, room.invalid) if line]
+        said += [step.say for room in self.menu for step in room.then if step.say]
+        return list(dict.fromkeys(said))
+
 
 def names() -> list[str]:
     """The scenarios that are shipped."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def shipped() -> list[Scenario]:
+    """The scenarios that are shipped, by group: demonstrations first, then as the groups read."""
+    scenarios = [load(name) for name in names()]
+    return sorted(scenarios, key=lambda one: (one.group != DEMONSTRATIONS, one.group, one.name))
 
 
 def load(name_or_path: str | Path) -> Scenario:
@@ -229,7 +279,12 @@ def load(name_or_path: str | Path) -> Scenario:
         if path.exists():
             problem = f"cannot be read: {error}"
         raise ScenarioError(str(name_or_path), "", problem) from error
-    return parse(text, source=str(path))
+    scenario = parse(text, source=str(path))
+    return attrs.evolve(
+        scenario,
+        agent=_found_from(path.parent, scenario.agent),
+        agents={n: _found_from(path.parent, table) for n, table in scenario.agents.items()},
+    )
 
 
 def parse(text: str, *, source: str = "scenario") -> Scenario:
@@ -246,3 +301,24 @@ def parse(text: str, *, source: str = "scenario") -> Scenario:
 
 def _connect_point(written: object) -> FaultPoint | None:
     return FaultPoint(connect=True) if written == "connect" else None
+
+
+def _check_keys(where: str, table: Mapping[str, Any], shape: type) -> None:
+    """Values are for the configuration to check, which knows what they are laid over."""
+    valid = attrs.fields_dict(shape)
+    for key in table:
+        if key not in valid:
+            raise ValueError(f"`{where}` has no key `{key}`{hint(str(key), valid)}")
+
+
+def _found_from(folder: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The same table, whose files are found from wherever one is."""
+
+    def found(path: object) -> object:
+        return str(folder.absolute() / path) if isinstance(path, str) else path
+
+    changed = dict(table)
+    for key in _FILES & changed.keys():
+        value = changed[key]
+        changed[key] = [found(path) for path in value] if isinstance(value, list) else found(value)
+    return changed

@@ -159,8 +159,9 @@ def _level(samples: Samples) -> Samples:
 def shipped_lines() -> set[tuple[str, Voice]]:
     """Every line that must be shipped as audio."""
     lines: set[tuple[str, Voice]] = {(NOT_RENDERED, "agent"), (NOT_RENDERED, "caller")}
-    for name in scenario.names():
-        shipped = scenario.load(name)
+    for shipped in scenario.shipped():
+        if shipped.group != scenario.DEMONSTRATIONS:
+            continue  # Spoken in virtual time, by a voice that needs no audio.
         lines.update((text, "agent") for text in shipped.agent_lines())
         lines.update((text, "caller") for text in shipped.caller_lines())
     return lines

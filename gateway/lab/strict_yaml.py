@@ -142,6 +142,24 @@ def _list_of(kind: Any, converter: cattrs.Converter) -> Any:  # noqa: ANN401
     return structure
 
 
+def _mapping_of(kind: Any, converter: cattrs.Converter) -> Any:  # noqa: ANN401
+    _, kept = get_args(kind)
+
+    def structure(value: Any, _: Any) -> Any:  # noqa: ANN401
+        if not isinstance(value, dict):
+            raise ValueError("must have keys with values")  # noqa: TRY004
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise ValueError(f"has the key {wrong[0]!r}, which must be text; put it in quotes")
+        return {key: converter.structure(one, kept) for key, one in value.items()}
+
+    return structure
+
+
+def _is_mapping(kind: object) -> bool:
+    origin: object = get_origin(kind)
+    return origin is dict
+
+
 def _is_list(kind: object) -> bool:
     origin: object = get_origin(kind)
     return origin is tuple
@@ -167,5 +185,6 @@ def _make_converter(shorthands: Mapping[type, Shorthand]) -> cattrs.Converter:
     hooks = converter.register_structure_hook_factory
     hooks(attrs.has)(lambda kind, converter: _keys_of(kind, converter, shorthands.get(kind)))
     hooks(_is_list)(_list_of)
+    hooks(_is_mapping)(_mapping_of)
     converter.register_structure_hook_func(_is_choice, _one_of)
     return converter

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from actors.wire.g711 import level_dbfs
 from gateway.lab.call_report import CallReport
-from gateway.lab.scenario import Expectation
+from gateway.lab.expectation import Expectation
+from gateway.lab.testimony import Testimony, judge_testimony, missing_patterns, not_part
 from gateway.lab.twiml_reader import Say
 
 AUDIBLE_DBFS: Final = -50.0
@@ -26,27 +27,37 @@ ITEM_MS: Final = 20
 SLACK_MS: Final = 60
 """What the clocks and the scheduler of one machine take."""
 
-_ORDERLY: Final = ("AgentHungUp", "CallerHungUp")
+_ORDERLY: Final = ("AgentHungUp", "CallerHungUp", "Transferred")
+_VERBS: Final = {"ConnectStream": "Connect"}
+"""Verbs whose class has another name."""
 _HARMLESS: Final = {"response_cancel_not_active"}
 """Refusals that no client can avoid: the response ended while the order was on its way."""
 
 
 def judge(
-    expect: Expectation, report: CallReport, record: Mapping[str, Any] | None
+    expect: Expectation,
+    report: CallReport,
+    record: Mapping[str, Any] | None,
+    testimony: Testimony | None = None,
 ) -> tuple[str, ...]:
     """List everything that was wrong, in sentences; empty when all is well.
 
     Args:
-        expect: What the scenario says about the ending, the tools and the barge-ins.
+        expect: What the scenario says about the call.
         report: What the rehearsal caller saw.
         record: The parsed `call.json`; `None` when there is none.
+        testimony: What was heard and sent. `None`: nobody was there to see it, and what `expect`
+            says about it is not checked.
 
     """
     complaints = list(_of_phone(expect, report))
+    if testimony is not None:
+        complaints += judge_testimony(expect, report, testimony)
     if record is None:
         complaints.append("no record of the call was written")
     else:
         complaints += _of_record(expect, record)
+        complaints += not_part("record", expect.record, record)
         complaints += _of_both(report, record)
     return tuple(complaints)
 
@@ -58,6 +69,7 @@ def _of_phone(expect: Expectation, report: CallReport) -> Iterator[str]:
     warned = Counter((warning.code, warning.what) for warning in report.warnings)
     for (code, what), times in warned.items():
         yield f"the carrier dropped {times} of the gateway's messages (warning {code}): {what}"
+    yield from _of_carrier(expect, report)
     if not orderly:
         return
     if report.steps_left:
@@ -73,6 +85,26 @@ def _of_phone(expect: Expectation, report: CallReport) -> Iterator[str]:
         yield f"the gateway closed the stream over {report.unplayed_ms} ms of unheard audio"
 
 
+def _of_carrier(expect: Expectation, report: CallReport) -> Iterator[str]:
+    if expect.within_ms is not None and report.duration_s * 1000 > expect.within_ms:
+        yield f"the call took {report.duration_s * 1000:.0f} ms, more than {expect.within_ms}"
+    verbs = [_VERBS.get(type(verb).__name__, type(verb).__name__) for verb in report.verbs]
+    last = tuple(verbs[-len(expect.twiml) :]) if expect.twiml else ()
+    if last != expect.twiml:
+        yield f"the last that the carrier did was {_list(last)}, not {_list(expect.twiml)}"
+    if expect.transfer is None and expect.whisper is None:
+        return
+    transfer = report.transfers[-1] if report.transfers else None
+    status = None
+    if transfer is not None:
+        status = "answered" if transfer.bridged else transfer.status
+    if expect.transfer is not None and status != expect.transfer:
+        yield f"the transfer ended as {status}, not as {expect.transfer}"
+    if expect.whisper is not None:
+        whisper = "" if transfer is None else transfer.whisper or ""
+        yield from missing_patterns("whisper", [expect.whisper], [whisper])
+
+
 def _of_record(expect: Expectation, record: Mapping[str, Any]) -> Iterator[str]:
     ending = record.get("ending") or {}
     name = ending.get("exit")
@@ -82,12 +114,15 @@ def _of_record(expect: Expectation, record: Mapping[str, Any]) -> Iterator[str]:
         yield f"the call ended in {name} {details or ''}".rstrip() + f", not in {_or(wanted)}"
     if ending.get("goodbye_heard") is False:
         yield "the agent hung up before its goodbye was heard"
+    if expect.said:
+        said = [one.get("text") or "" for one in record.get("transcript", ()) if _is_caller(one)]
+        yield from missing_patterns("said", expect.said, said)
     runs = record.get("tool_calls", ())
     tools = tuple(run.get("name") for run in runs)
     if expect.tools is not None and tools != expect.tools:
         yield f"the tools that were called were {_list(tools)}, not {_list(expect.tools)}"
     for run in runs:
-        if run.get("outcome") is None:
+        if run.get("outcome") is None and name != "Transferred":
             yield f"the call of {run.get('name')} never had an output"
     barge_ins = len(record.get("barge_ins", ()))
     if expect.barge_ins is not None and barge_ins != expect.barge_ins:
@@ -99,7 +134,8 @@ def _of_record(expect: Expectation, record: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_both(report: CallReport, record: Mapping[str, Any]) -> Iterator[str]:
     """Hold what the gateway believes against what the caller knows."""
-    for name, truth in (("call_sid", report.call_sid), ("stream_sid", report.stream_sid)):
+    streams = report.stream_sids or (report.stream_sid,)
+    for name, truth in (("call_sid", report.call_sid), ("stream_sid", streams[0])):
         if record.get(name) != truth:
             yield f"the record is of another call: its {name} is not the caller's"
     cuts, barge_ins = len(report.cuts), len(record.get("barge_ins", ()))
@@ -115,6 +151,10 @@ def _of_both(report: CallReport, record: Mapping[str, Any]) -> Iterator[str]:
             f"by the record the caller heard {believed_ms} ms of the agent, "
             f"in truth it was {report.heard_ms} ms"
         )
+
+
+def _is_caller(said: Mapping[str, Any]) -> bool:
+    return said.get("who") == "caller"
 
 
 def _or(names: tuple[str, ...]) -> str:
