@@ -43,6 +43,7 @@ from actors.messages import (
     SessionOrder,
     SpeechStarted,
     SpeechStopped,
+    ToolsAsked,
     TurnFact,
 )
 from actors.notes import Notes
@@ -110,6 +111,8 @@ class Plan:
     """The audio before the caller's voice that the session counts as theirs."""
     server_interrupts: bool = True
     server_answers: bool = True
+    server_confirms: bool = True
+    """False: an engine without turns, which talks when it sees fit. See `Turns`."""
     observer: Observer | None = None
     """Is told everything noteworthy, as it happens."""
     manners: Manners = attrs.field(factory=Manners)
@@ -177,7 +180,7 @@ class _Cast:
         to_recording = Lane[RecordingFact]("recording", limits.recording_messages, live)
         to_bargein = Lane[BargeInFact]("bargein", limits.facts)
         to_turns = Lane[TurnFact]("turns", limits.facts)
-        to_tools = Lane[ResponseFinished]("tools", limits.facts)
+        to_tools = Lane[ResponseFinished | ToolsAsked]("tools", limits.facts)
         to_hangup = Lane[HangupFact]("hangup", limits.facts)
         to_keypad = Lane[KeypadFact]("keypad", limits.facts)
         to_silence = Lane[ActivityFact]("silence", limits.facts)
@@ -190,7 +193,7 @@ class _Cast:
         )
         self.recording = Recording(to_recording, self.recorder)
         self.bargein = BargeIn(to_bargein, to_carrier, to_turns, to_hangup, to_recording, notes)
-        turns = Turns(plan.server_interrupts, plan.server_answers)
+        turns = Turns(plan.server_interrupts, plan.server_answers, plan.server_confirms)
         carrier, session = self.carrier, self.session
         manners, sound = plan.manners, Sound()
         greets = plan.greeting is not None

@@ -37,6 +37,7 @@ from actors.messages import (
     StreamMoved,
     StreamStopped,
     ToolOutputAccepted,
+    ToolsAsked,
     TurnFact,
 )
 from actors.notes import Notes
@@ -109,7 +110,7 @@ class SessionReader:
     session: Session
     bargein: Lane[BargeInFact]
     turns: Lane[TurnFact]
-    tools: Lane[ResponseFinished]
+    tools: Lane[ResponseFinished | ToolsAsked]
     notes: Notes
 
     async def run(self) -> NoReturn:
@@ -139,6 +140,8 @@ class SessionReader:
                     self.turns.put(fact)
                     if fact.tool_calls:
                         self.tools.put(fact)
+                case ToolsAsked():
+                    self.tools.put(fact)
                 case SessionLive() | ToolOutputAccepted() | OrderRefused():
                     self.turns.put(fact)
                 case SessionLost() | SessionMoved():

@@ -141,12 +141,19 @@ class ItemTranscript:
 
 @attrs.frozen
 class ToolCall:
-    """The model asks for a function to be run. Part of `ResponseFinished`."""
+    """The model asks for a function to be run: with `ResponseFinished`, or `ToolsAsked`."""
 
     tool_call_id: str
     name: str
     arguments: str
     """JSON text as the model wrote it; cut short when the response was."""
+
+
+@attrs.frozen
+class ToolsAsked:
+    """An engine that has no responses asks for functions to be run, while it talks or listens."""
+
+    tool_calls: tuple[ToolCall, ...]
 
 
 @attrs.frozen
@@ -497,8 +504,8 @@ class HangupAsked:
     tool_call_id: str
     """Empty: not the model asked, but the call itself, which was silent for too long."""
     reason: str
-    response_id: str
-    """The response that asked; its own words belong to the goodbye."""
+    response_id: str | None
+    """The response that asked; its own words belong to the goodbye. `None`: it was none."""
     beside: tuple[str, ...] = ()
     """Other tool calls of that response, whose outputs nobody has spoken about."""
 
@@ -539,6 +546,7 @@ SessionFact = (
     | OrderRefused
     | SessionLost
     | SessionMoved
+    | ToolsAsked
 )
 CarrierOrder = Play | Mark | Clear
 SessionOrder = (

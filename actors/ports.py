@@ -95,7 +95,9 @@ class Transfer:
 class Session(Protocol):
     """The model side of one call: full duplex, with or without turns.
 
-    It may still be connecting when the call gets it: `send` waits until it is live.
+    It may still be connecting when the call gets it: `send` waits until it is live. An engine
+    without turns says nothing of speech or of responses, asks for functions by `ToolsAsked`, and
+    takes `CreateResponse` as a nudge: `Plan.server_confirms` is False for it.
     Resource handling: the call says goodbye with `aclose`, and then no socket is left.
     """
 

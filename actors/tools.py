@@ -25,6 +25,7 @@ from actors.messages import (
     ToolCall,
     ToolFinished,
     ToolOutcome,
+    ToolsAsked,
     ToolStarted,
     TurnFact,
 )
@@ -82,7 +83,8 @@ class ToolExecutor:
     """Gives every tool call exactly one output, whatever becomes of the tool.
 
     Args:
-        inbox: Finished responses; what they ask for is run only if they were completed.
+        inbox: Finished responses, whose tools are run only if they were completed; and what an
+            engine without responses asks for.
         session: Where outputs go.
         turns: Is told when a response's last output is on its way.
         hangup: Is given the calls of `hangup`.
@@ -94,7 +96,7 @@ class ToolExecutor:
 
     """
 
-    inbox: Lane[ResponseFinished]
+    inbox: Lane[ResponseFinished | ToolsAsked]
     session: Lane[SessionOrder]
     turns: Lane[TurnFact]
     hangup: Lane[HangupFact]
@@ -113,20 +115,23 @@ class ToolExecutor:
                 self._take_up(response, running)
         raise AssertionError("a lane outlives its reader")
 
-    def _take_up(self, response: ResponseFinished, running: trio.Nursery) -> None:
+    def _take_up(self, response: ResponseFinished | ToolsAsked, running: trio.Nursery) -> None:
         asked: list[ToolCall] = []
         for one in response.tool_calls:
             # An id that comes twice is the same call, and was run or refused already.
             if one.tool_call_id not in self._seen:
                 self._seen.add(one.tool_call_id)
                 asked.append(one)
-        if response.status != "completed":
-            self._decline(asked, response)
-            return
+        response_id = None
+        if isinstance(response, ResponseFinished):
+            response_id = response.response_id
+            if response.status != "completed":
+                self._decline(asked, response)
+                return
         ours = [one for one in asked if one.name != HANGUP]
         ids = tuple(one.tool_call_id for one in ours)
         hangups = tuple(
-            HangupAsked(one.tool_call_id, _reason(one.arguments), response.response_id, ids)
+            HangupAsked(one.tool_call_id, _reason(one.arguments), response_id, ids)
             for one in asked
             if one.name == HANGUP
         )

@@ -99,7 +99,9 @@ class Farewell:
         if self.asked is None:
             return None
         latest_ms = self._asked_ms + GOODBYE_MAX_MS
-        if self._playing or self._generating or self.asked.response_id not in self._settled:
+        asked_in = self.asked.response_id
+        is_settled = asked_in is None or asked_in in self._settled
+        if self._playing or self._generating or not is_settled:
             return latest_ms
         return min(latest_ms, max(self._asked_ms, self._quiet_ms + GRACE_MS))
 

@@ -43,6 +43,7 @@ from actors.messages import (
     StreamStopped,
     ToolCall,
     ToolFinished,
+    ToolsAsked,
     ToolStarted,
     TransferEnded,
     TruncateItem,
@@ -249,6 +250,9 @@ class Journal:
                     response.purpose, response.started_ms = purpose, at_ms
             case ResponseFinished():
                 self._finish_response(at_ms, message)
+            case ToolsAsked(tool_calls):
+                for call in tool_calls:
+                    self._ask_tool(call)
             case ToolStarted(tool_call_id, name):
                 run = self._tool(tool_call_id, name)
                 if run is not None:

@@ -68,11 +68,14 @@ class Turns:
     Args:
         server_interrupts: The session cancels its response by itself when the caller speaks.
         server_answers: The session creates a response by itself when the caller stops.
+        server_confirms: The session says when a response begins and ends. If not, an order is a
+            nudge: given, and forgotten.
 
     """
 
     server_interrupts: bool = True
     server_answers: bool = True
+    server_confirms: bool = True
     phase: Phase = attrs.field(default=Phase.IDLE, init=False)
     caller_speaks: bool = attrs.field(default=False, init=False)
     number: int = attrs.field(default=0, init=False)
@@ -288,9 +291,11 @@ class Turns:
             or now_ms < wish.not_before_ms
         ):
             return []
-        self.phase, self._asked_ms, self._wish = Phase.ASKED, now_ms, None
-        self.number, self._is_awaited = self.number + 1, True
-        self._ordered[self.number] = wish
+        self._wish = None
+        self.number += 1
+        if self.server_confirms:
+            self.phase, self._asked_ms, self._is_awaited = Phase.ASKED, now_ms, True
+            self._ordered[self.number] = wish
         return [attrs.evolve(wish.order, number=self.number, losses=self.losses)]
 
 

@@ -87,6 +87,8 @@ class World:
     """The call's flight log; one with a `run` of its own has to be run by whoever gives it."""
     agent: AgentSettings = attrs.field(factory=AgentSettings)
     manners: Manners = attrs.field(factory=Manners)
+    server_confirms: bool = True
+    """See `Plan`."""
     bounds: Bounds | None = None
     dead: frozenset[int] = frozenset()
     dies_after: int | None = None
@@ -233,6 +235,7 @@ class World:
                 padding_ms=hears.padding_ms,
                 server_interrupts=hears.server_interrupts,
                 server_answers=hears.server_answers,
+                server_confirms=self.server_confirms,
                 observer=self._observe,
                 manners=self.manners,
             ),
