@@ -204,7 +204,11 @@ class AsgiServer:
         """
         if self._connections is None:
             raise ServerGone
-        self._connections.start_soon(serve, name="connection")
+        try:
+            self._connections.start_soon(serve, name="connection")
+        except RuntimeError:
+            # Its nursery was closed in this very step of the scheduler.
+            raise ServerGone from None
 
     async def _live(self) -> None:
         asked = False

@@ -205,10 +205,12 @@ def _whose(
     # Where a session is lost, its last delta ends anywhere within a millisecond.
     moments = [moment.what for record in case.seen.records for moment in record.moments]
     ends = max(
-        moments.count("SessionLost"), sum(one.lost_s is not None for one in case.seen.sessions)
+        moments.count("SessionLost"),
+        sum(one.lost_s is not None for one in case.seen.sessions),
+        sum(one.live_s is not None for one in case.seen.sessions) - 1,
     )
     for run in runs:
-        if isinstance(run, Unreadable) and run.lasts_ms == 1 and ends:
+        if isinstance(run, Unreadable) and run.lasts_ms == 1 and ends > 0:
             ends -= 1
         elif isinstance(run, Unreadable) and not spoilt:
             yield "I8", f"{run.lasts_ms} ms {what} that nobody said"

@@ -20,6 +20,8 @@ from actors.exits import (
 )
 from actors.messages import FRAME_MS, ULAW_BYTES_PER_MS
 from actors.policy.hangup import GOODBYE_MAX_MS
+from actors.silence import REASON as SILENCE
+from gateway.agents import AgentSettings
 from gateway.app import APOLOGY
 from gateway.lab.case import CUTS_OFF, ROUNDING_S, Case, Complaint
 from gateway.lab.fault_plan import Fault
@@ -205,6 +207,8 @@ def _happened(case: Case, why: Exit) -> bool:
     match why:
         case CallerHungUp():
             return any(stream.stopped_s is not None for stream in seen.streams)
+        case AgentHungUp(reason=reason, tool_call_id="") if reason == SILENCE:
+            return _was_silent(case)
         case AgentHungUp():
             return any(why.tool_call_id in session.asked for session in seen.sessions)
         case Transferred():
@@ -226,6 +230,13 @@ def _happened(case: Case, why: Exit) -> bool:
             return case.stopped
         case Stalled():
             return case.jumped
+
+
+def _was_silent(case: Case) -> bool:
+    """Whether the caller had begun to say nothing for so long that an agent may hang up."""
+    patience_s = AgentSettings().max_silence_s or 0.0
+    spoke_s = [at_s for one in case.seen.sessions for at_s in one.speech_started_s]
+    return (case.seen.over_s or 0.0) - max(spoke_s, default=0.0) >= patience_s
 
 
 def _is_hurt(case: Case, leg: str) -> bool:

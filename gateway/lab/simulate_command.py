@@ -189,8 +189,8 @@ def _soak(hours: float, lines: int, *, json: bool) -> int:
     measured = (
         f"{soaked.hours:.1f} h of {lines} lines: {soaked.calls:,} calls, "
         f"{soaked.call_s / 3600:.1f} hours of calls, {soaked.timed_out} of them to the gateway's "
-        f"limit of an hour, in {wall_s:.0f} s; objects counted {soaked.looks} times, "
-        f"{len(soaked.violations)} violations"
+        f"limit of two hours, {soaked.moved} sessions taken over, in {wall_s:.0f} s; "
+        f"objects counted {soaked.looks} times, {len(soaked.violations)} violations"
     )
     if soaked.looks < 2:
         shown.print("Never twice without a call, so nothing was compared: soak for longer.")

@@ -23,8 +23,8 @@ from gateway.lab.simulated_tools import simulated_tools
 from gateway.lab.virtual_time import VirtualClock
 from gateway.lab.workload import SimulatedCall, draw_call
 
-LONGEST_CALL_S: Final = 3540.0
-"""What a gateway allows by default: a session of the model lasts an hour."""
+LONGEST_CALL_S: Final = 2 * 3600.0
+"""Long enough for more than one session of the model, which lasts an hour."""
 ENDLESS: Final = 1000
 """Turns of a call that nobody ends: the gateway has to."""
 ENDLESS_IN: Final = 200
@@ -39,8 +39,12 @@ WARM_UP_S: Final = 3600.0
 """What is made once, such as caches, is made by then."""
 
 _LAB: Final = "gateway.lab"
-_KEPT: Final = ("actors.policy.record.", "actors.exits.", "actors.messages.Usage")
-"""What stays, since the simulation keeps every call's record: names begin like this."""
+_KEPT: Final = (
+    *("actors.policy.record.", "actors.exits.", "actors.messages.Usage"),
+    *("gateway.calls.Ended", "gateway.calls.IncomingCall"),
+)
+"""What stays, since the simulation keeps every call's record, and the gateway knows for ten minutes
+how calls ended: names begin like this."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +56,8 @@ class Soaked:
     """Of virtual time."""
     call_s: float
     """Of calls: the caller's audio that reached the gateway."""
+    moved: int
+    """Sessions that took over from another one."""
     timed_out: int
     """Calls that lasted until the gateway's limit."""
     looks: int
@@ -109,6 +115,7 @@ def soak(
         calls=len(report.calls),
         hours=report.lasted_s / 3600,
         call_s=heard_bytes / (1000 * ULAW_BYTES_PER_MS),
+        moved=sum(max(0, len(seen.sessions) - 1) for seen in report.calls),
         timed_out=endings["TimedOut"],
         looks=watch.looks,
         violations=(*check(report, striker, tasks), *watch.complaints),
