@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 import attrs
 import trio
 
-from actors.errors import CarrierRefused
+from actors.errors import CarrierRefused, ToolRefused
 from actors.lanes import Lane
 from actors.messages import (
     LOCAL,
@@ -41,6 +41,11 @@ TONES_SPARE_S: Final = 5.0
 
 SENDABLE: Final = re.compile(r"[0-9*#A-Dw]{1,32}")
 """What can be pressed in one go. Longer is no key sequence but a mistake of a model's."""
+
+LANGUAGE: Final = re.compile(r"[a-z]{2}")
+
+OBJECTED: Final = "the caller spoke over it, and is still there: go by what they say"
+"""As with a hang-up: whoever says "wait" to "I will connect you" is not connected."""
 
 KeyTones = Literal["redirect", "in_band"]
 
@@ -74,7 +79,7 @@ class CallControl(Protocol):
         When somebody answers, the call ends, and the tool with it.
 
         Raises:
-            CarrierRefused: The carrier cannot, or did not.
+            CarrierRefused: The carrier cannot, or did not; or the caller spoke over what was said.
 
         """
 
@@ -110,6 +115,9 @@ class CallControl(Protocol):
             instructions: Replace the agent's own; `None`: they stay.
             language: ISO 639-1, of what the caller speaks; `None`: it stays.
 
+        Raises:
+            ToolRefused: No session would take it.
+
         """
 
 
@@ -122,7 +130,7 @@ class LiveCall:
         carrier: Where keys and callers go.
         session: Is told of changes.
         bargein: Plays tones.
-        hangup: Is told that the caller has left.
+        hangup: Is told that the caller has left, or was to leave and has not.
         notes: The call's clock and journal.
         when_quiet: Returns when all that was said has been heard.
         collect: Waits for the caller's keys.
@@ -144,6 +152,7 @@ class LiveCall:
     _tones: int = attrs.field(default=0, init=False)
     _cut: set[str] = attrs.field(factory=set[str], init=False)
     """Tones that the far end spoke over."""
+    _barge_ins: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.notes.listen((BargedIn,), self._barged_in)
@@ -162,13 +171,18 @@ class LiveCall:
 
     async def transfer(self, to: Transfer) -> TransferOutcome:
         """See `CallControl`."""
-        async with self._one_at_a_time:
-            await self._until_quiet()
-            outcome = await self.carrier.transfer(to)
+        try:
+            async with self._one_at_a_time:
+                await self._until_heard()
+                outcome = await self.carrier.transfer(to)
+        except CarrierRefused:
+            # A hang-up that was asked for beside it would leave the caller with nobody.
+            self.hangup.put(TransferEnded("refused"))
+            raise
         ended = TransferEnded(outcome)
         self.notes.note(ended)
+        self.hangup.put(ended)
         if outcome == "answered":
-            self.hangup.put(ended)
             await trio.sleep_forever()
         return outcome
 
@@ -189,6 +203,11 @@ class LiveCall:
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`."""
+        # A session that refuses goes on as it was; but the next one would begin with it.
+        if instructions is not None and not instructions.strip():
+            raise ToolRefused("instructions have to say something")
+        if language is not None and LANGUAGE.fullmatch(language) is None:
+            raise ToolRefused("a language is two small letters of ISO 639-1, as en")
         self.session.put(ChangeSession(instructions, language))
 
     async def _until_quiet(self) -> None:
@@ -196,6 +215,12 @@ class LiveCall:
             await self.when_quiet()
         if patience.cancelled_caught:
             raise CarrierRefused("what was said has not been heard to its end")
+
+    async def _until_heard(self) -> None:
+        barge_ins = self._barge_ins
+        await self._until_quiet()
+        if self._barge_ins != barge_ins:
+            raise CarrierRefused(OBJECTED)
 
     async def _play_tones(self, digits: str) -> None:
         """Play keys as an item of the agent's that the session knows nothing of."""
@@ -217,6 +242,7 @@ class LiveCall:
             raise CarrierRefused("the far end spoke, and the tones were cut short")
 
     def _barged_in(self, fact: BargedIn) -> None:
+        self._barge_ins += 1
         self._cut.update(cut.item_id for cut in fact.items if cut.item_id.startswith(LOCAL))
 
 

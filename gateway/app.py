@@ -49,6 +49,7 @@ from gateway.phone_line import (
     PhoneLine,
     is_over,
 )
+from gateway.realtime import Connect
 from gateway.roster import LiveRoster, Roster
 from gateway.tokens import StreamTokens
 from gateway.twilio_rest import Transport, lacking, open_rest
@@ -87,6 +88,7 @@ def create_app(
     toolbox: Toolbox | None = None,
     observer: Observer | None = None,
     open_session: OpenSession | None = None,
+    connect_for: Callable[[str], Connect] | None = None,
     run_call: RunCall | None = None,
     outside: Outside | None = None,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
@@ -100,6 +102,7 @@ def create_app(
         toolbox: The functions the model may call; by default none but `hangup`.
         observer: Is told everything noteworthy in every call, as it happens.
         open_session: How to connect a session; by default to the OpenAI Realtime API.
+        connect_for: How that reaches a model, by its name; by default as the configuration says.
         run_call: How to run a call; by default with this gateway's own agent.
         outside: Where recordings and records go; by default to `config.calls.directory`.
         random_bytes: What tokens are made of: a cryptographic source.
@@ -121,7 +124,8 @@ def create_app(
     roster = LiveRoster(Roster.of(config))
     outside = Outside.of(config) if outside is None else outside
     calls = Calls(
-        open_session=open_session or partial(phone_call.open_session, config, tools, outside),
+        open_session=open_session
+        or partial(phone_call.open_session, config, tools, outside, connect_for=connect_for),
         run_call=run_call
         or partial(phone_call.take_call, config, tools, outside, observer=observer),
         is_recorded=outside.store.has,
@@ -214,7 +218,11 @@ class FrontDoor:
         line = self.calls.line(call_sid)
         if line is not None:
             line.stream_failed(values.get("StreamSid"))
-        ended = await self.calls.ended(call_sid)
+        return await self._after_the_end(values)
+
+    async def _after_the_end(self, values: dict[str, str]) -> str:
+        """Say what becomes of a caller whose call with the agent is over."""
+        ended = await self.calls.ended(values.get("CallSid", ""))
         match None if ended is None else ended.why:
             case AgentHungUp() | CallerHungUp() | Transferred():
                 return twiml.hangup()
@@ -238,12 +246,20 @@ class FrontDoor:
             call_sid=_shown(values, "CallSid"),
             status=_shown(values, "DialCallStatus"),
         )
-        if not isinstance(line, PhoneLine):
-            return twiml.hangup()
         if is_over(values.get("CallStatus", "")):
-            line.caller_left()
+            if line is not None:
+                line.caller_left()
             return twiml.hangup()
-        return line.after_dial(status, bridged=values.get("DialBridged") != "false")
+        bridged = values.get("DialBridged") != "false"
+        document = None
+        if isinstance(line, PhoneLine):
+            document = line.after_dial(_key(), status, bridged=bridged)
+        if document is not None:
+            return document
+        if bridged and status in {"completed", "answered"}:
+            return twiml.hangup()  # The two have talked.
+        # It ended while the callee's phone rang, and whoever waited for that is still there.
+        return await self._after_the_end(values)
 
     async def dial_status(self, fields: Fields) -> str:
         """Note that somebody picked up who is called for a caller of ours."""
@@ -251,7 +267,7 @@ class FrontDoor:
         values = dict(fields)
         line = self.calls.line(values.get("ParentCallSid", ""))
         if isinstance(line, PhoneLine) and values.get("CallStatus") == "in-progress":
-            line.callee_answered()
+            line.callee_answered(_key())
         return ""
 
     async def whisper(self, fields: Fields) -> str:
@@ -260,7 +276,7 @@ class FrontDoor:
         line = self.calls.line(dict(fields).get("ParentCallSid", ""))
         if not isinstance(line, PhoneLine):
             return twiml.hangup()
-        return line.whisper(request.args.get("key", ""), said="said" in request.args)
+        return line.whisper(_key(), said="said" in request.args)
 
     async def recording(self, fields: Fields) -> str:
         """Note where the message is that a caller left."""
@@ -389,6 +405,11 @@ def _fields(body: bytes) -> Fields | None:
         )
     except ValueError:
         return None
+
+
+def _key() -> str:
+    """Which transfer the request is about, by the address that Twilio was given for it."""
+    return request.args.get("key", "")
 
 
 def _shown(values: dict[str, str], key: str) -> str:

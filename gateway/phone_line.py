@@ -58,6 +58,8 @@ RING_MORE_S: Final = 5.0
 """Twilio adds so much to a dial's timeout. Source: "Call resource", Twilio docs."""
 WHISPER_S: Final = 60.0
 """For saying it, at the longest."""
+LONGEST_WHISPER: Final = 800
+"""Characters, which take 53 s at the 15 a second of a machine's voice."""
 LEAVE_S: Final = 30.0
 """For a call to end once its caller has been connected to somebody else."""
 
@@ -83,8 +85,12 @@ class _Dialled:
     """A transfer under way."""
 
     key: str
+    """In every address that Twilio is given for it: a request about an earlier one, which its
+    signature lets through for ever, is none about this."""
     whisper: str | None
     outcome: TransferOutcome | None = None
+    answer: str | None = None
+    """The document for the caller who is back: asked twice, it is the same with the same token."""
 
 
 @attrs.define(eq=False)
@@ -217,19 +223,25 @@ class PhoneLine:
         await trio.lowlevel.checkpoint()
         if not (_NUMBER.fullmatch(to.to) or _SIP.fullmatch(to.to)):
             raise CarrierRefused("it is neither a number such as +4930123456 nor a SIP URI")
+        whisper = twiml.sayable(to.whisper)
+        if whisper is not None and len(whisper) > LONGEST_WHISPER:
+            raise CarrierRefused(
+                f"what is said to the callee has {len(whisper)} characters, "
+                f"and {LONGEST_WHISPER} at most"
+            )
         self._check_movable()
-        dialled = _Dialled(self._mover.new_key(), to.whisper)
+        dialled = _Dialled(self._mover.new_key(), whisper)
         ring_s = min(600, max(5, round(to.ring_s)))
-        url = self._mover.url
+        url, key = self._mover.url, f"?key={dialled.key}"
         plan = twiml.DialPlan(
             to=to.to,
             ring_s=ring_s,
             caller_id=to.caller_id,
-            action=url(AFTER_DIAL_PATH),
-            whisper_url=url(f"{WHISPER_PATH}?key={dialled.key}") if to.whisper else None,
-            status_callback=url(DIAL_STATUS_PATH),
+            action=url(AFTER_DIAL_PATH + key),
+            whisper_url=url(WHISPER_PATH + key) if whisper else None,
+            status_callback=url(DIAL_STATUS_PATH + key),
         )
-        patience_s = ring_s + RING_MORE_S + MOVED_S + (WHISPER_S if to.whisper else 0.0)
+        patience_s = ring_s + RING_MORE_S + MOVED_S + (WHISPER_S if whisper else 0.0)
         away = await self._move(twiml.dial(plan), patience_s, dialled)
         await away.over.wait()
         if dialled.outcome is None:
@@ -302,9 +314,8 @@ class PhoneLine:
 
     def whisper(self, key: str, *, said: bool) -> str:
         """The document for a callee who has picked up."""
-        away = self._away
-        dialled = None if away is None else away.dialled
-        if away is None or dialled is None or dialled.key != key or dialled.whisper is None:
+        away, dialled = self._away, self._dialled(key)
+        if away is None or dialled is None or dialled.whisper is None:
             return twiml.hangup()
         if not said:
             again = self._mover.url(f"{WHISPER_PATH}?key={key}&said=1")
@@ -312,38 +323,49 @@ class PhoneLine:
         self._answered(away, dialled)
         return twiml.nothing_more()
 
-    def callee_answered(self) -> None:
+    def callee_answered(self, key: str) -> None:
         """The carrier says that somebody picked up. With a whisper, they have yet to hear it."""
-        away = self._away
-        if away is not None and away.dialled is not None and away.dialled.whisper is None:
-            self._answered(away, away.dialled)
+        away, dialled = self._away, self._dialled(key)
+        if away is not None and dialled is not None and dialled.whisper is None:
+            self._answered(away, dialled)
 
-    def after_dial(self, status: str, *, bridged: bool) -> str:
+    def after_dial(self, key: str, status: str, *, bridged: bool) -> str | None:
         """The document for a caller whose callee is gone, or never was there.
 
         Args:
+            key: Of the transfer it is about.
             status: `DialCallStatus`.
             bridged: Whether the two were connected.
 
+        Returns:
+            `None`: this call is over, and cannot take its caller back.
+
         """
-        away = self._away
-        dialled = None if away is None else away.dialled
-        if away is None or dialled is None or self._is_over:
+        away, dialled = self._away, self._dialled(key)
+        if self._is_over or self._failure is not None:
+            return None
+        if away is None or dialled is None or away.failure is not None:
             return twiml.hangup()
         if bridged and status in {"completed", "answered"}:
             self._answered(away, dialled)
         if dialled.outcome == "answered":
             return twiml.hangup()
-        known = status in get_args(TransferOutcome) and status != "answered"
-        dialled.outcome = cast("TransferOutcome", status) if known else "no-answer"
-        try:
-            place = self._stream_place(MOVED_S)
-        except CarrierRefused:
-            return twiml.hangup()
-        self._wait_until(away, MOVED_S)
-        return twiml.connect_stream(place)
+        if dialled.answer is None:
+            known = status in get_args(TransferOutcome) and status != "answered"
+            dialled.outcome = cast("TransferOutcome", status) if known else "no-answer"
+            try:
+                dialled.answer = twiml.connect_stream(self._stream_place(MOVED_S))
+            except CarrierRefused:
+                return None
+            self._wait_until(away, MOVED_S)
+        return dialled.answer
 
     # Inside.
+
+    def _dialled(self, key: str) -> _Dialled | None:
+        """The transfer under way, if this is its key."""
+        dialled = None if self._away is None else self._away.dialled
+        return None if dialled is None or dialled.key != key else dialled
 
     def _takes_orders(self, stream: Stream) -> bool:
         return self._away is None and stream is self._stream

@@ -98,6 +98,11 @@ def dial(plan: DialPlan, *, say: str | None = None) -> str:
     return _document(response)
 
 
+def sayable(text: str | None) -> str | None:
+    """What can be said of a text; `None`: nothing. Twilio refuses a `<Say>` without words."""
+    return _clean(text or "").strip() or None
+
+
 def is_sip(to: str) -> bool:
     """Whether this is a SIP URI, and not a number."""
     return to.lower().startswith(("sip:", "sips:"))

@@ -157,6 +157,9 @@ API = "https://api.twilio.com"
         "https://[",
         "https://api.twilio.com/" + "x" * 500,
         "https://api.twilio.com/\u00e9",
+        "https://api.twi\tlio.com/x",
+        "https://api.twilio.com/x\n",
+        " https://api.twilio.com/x",
         "",
     ],
 )

@@ -144,7 +144,12 @@ async def test_a_signed_call_is_connected_to_the_public_address(agent: Agent) ->
 
 
 @pytest.mark.parametrize(
-    "path", ["/twilio/voice", "/twilio/after-stream", "/twilio/status", "/twilio/stream-status"]
+    "path",
+    [
+        *("/twilio/voice", "/twilio/after-stream", "/twilio/status", "/twilio/stream-status"),
+        *("/twilio/after-dial", "/twilio/dial-status", "/twilio/whisper"),
+        *("/twilio/recording", "/twilio/after-message"),
+    ],
 )
 async def test_no_webhook_acts_on_a_request_that_is_not_signed(agent: Agent, path: str) -> None:
     """Whatever its sender says about hosts and proxies; and nothing is spent."""

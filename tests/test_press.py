@@ -27,6 +27,7 @@ from gateway.lab.twiml_reader import ConnectStream, Hangup, PlayDigits
 from gateway.line_time import LineTime
 from gateway.phone_line import PhoneLine
 from gateway.tap import HIDDEN, Content, Place
+from gateway.twilio_rest import MOVE_TRY_S
 from tests.doors import serving
 from tests.moving import ACCOUNT_SID, BYE, PASSWORD, STAYS, Agent, Reader, placed, silent, stage
 
@@ -140,6 +141,50 @@ async def test_a_redirect_that_was_obeyed_without_an_answer_is_noticed(
     assert agent.refusals == []
     assert report.pressed_by_agent == "12#*"
     assert agent.reader.names == ["StreamLeft", "StreamMoved"] * 2
+
+
+async def test_keys_that_take_long_are_waited_for_also_when_nobody_answered(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """That the old stream has stopped shows that the carrier was heard."""
+
+    async def press(carrier: Carrier, reader: Reader) -> None:
+        await carrier.press("1" + "w" * 20 + "2")
+        await trio.sleep(1)
+
+    agent = Agent(press)
+    async with stage(agent.run_call) as found:
+        # Done half-way to the answer: right before nobody waits for that any more, so that the
+        # stream stops behind it.
+        found.api.answer_s = 2 * (MOVE_TRY_S - 0.01)
+        report = await placed(found, found.phone(*STAYS))
+
+    assert agent.exits == [BYE]
+    assert report.pressed_by_agent == "12"
+
+
+async def test_a_redirect_that_fails_on_a_stream_that_broke_meanwhile_ends_the_call_at_once(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    agent = Agent(press_twice)
+    async with stage(agent.run_call) as found, trio.open_nursery() as nursery:
+        found.wants_notices = False
+        found.api.answer_s = 1.0
+        found.api.faults.append(ApiFault(401, 20003))
+
+        async def break_it() -> None:
+            while not (agent.readers and agent.reader.facts):  # noqa: ASYNC110 (no event)
+                await trio.sleep(0.01)
+            found.sockets[0].abort()
+            broke_s.append(trio.current_time())
+
+        broke_s: list[float] = []
+        nursery.start_soon(break_it)
+        await placed(found, found.phone(*STAYS))
+
+    (why,) = agent.exits
+    assert isinstance(why, PeerLost)
+    assert agent.ended_s[0] - broke_s[0] < 1.25
 
 
 async def test_too_many_requests_are_asked_again(autojump_clock: trio.abc.Clock) -> None:
