@@ -35,6 +35,9 @@ said can be under way to here, after it has been told to the tools."""
 
 HUNG_UP = '{"hung_up":true}'
 CALLED_OFF = '{"hung_up":false,"because":"the caller spoke; the call goes on"}'
+NOT_CONNECTED = (
+    '{"hung_up":false,"because":"the caller was not connected to anybody; the call goes on"}'
+)
 ALREADY = '{"hung_up":false,"because":"already hanging up as soon as the goodbye has been heard"}'
 
 
@@ -55,6 +58,8 @@ class Hangup:
     """Set while nothing is generated or played."""
     _has_left: bool = attrs.field(default=False, init=False)
     """The caller is somebody else's."""
+    _because: str = attrs.field(default=CALLED_OFF, init=False)
+    """What to say of a hang-up that is called off."""
 
     def __attrs_post_init__(self) -> None:
         self._quiet.set()
@@ -98,9 +103,8 @@ class Hangup:
                     case Answer.WAITING:
                         pass
             case SpeechStarted():
-                void = self._farewell.called_off()
-                if void is not None:
-                    self._call_off(void)
+                self._because = CALLED_OFF
+                self._call_off(self._farewell.called_off())
             case SpeechStopped():
                 self._farewell.caller_stopped()
             case ResponseStarted(response_id):
@@ -113,6 +117,9 @@ class Hangup:
                 self._farewell.playout_idle(by_mark=by_mark, now_ms=now_ms)
             case TransferEnded(outcome):
                 self._has_left = outcome == "answered"
+                if not self._has_left:
+                    self._because = NOT_CONNECTED
+                    self._call_off(self._farewell.caller_stayed())
 
     def _keep_quiet(self) -> None:
         if not self._farewell.is_quiet:
@@ -121,15 +128,17 @@ class Hangup:
         else:
             self._quiet.set()
 
-    def _call_off(self, asked: HangupAsked) -> None:
+    def _call_off(self, asked: HangupAsked | None) -> None:
         """The call goes on, and so does what was done beside the goodbye."""
-        self._answer(asked, CALLED_OFF)
+        if asked is None:
+            return
+        self._answer(asked, self._because)
         if asked.beside:
             self.turns.put(OutputsReturned(asked.beside))
 
     def _answer(self, asked: HangupAsked, output: str) -> None:
         if not asked.tool_call_id:
             return  # Nobody asked but the call itself, and it hears that the caller spoke.
-        outcome: ToolOutcome = "interrupted" if output is CALLED_OFF else "returned"
+        outcome: ToolOutcome = "returned" if output is ALREADY else "interrupted"
         self.session.put(ReturnToolOutput(asked.tool_call_id, output))
         self.notes.note(ToolFinished(asked.tool_call_id, "hangup", outcome, output))

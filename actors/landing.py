@@ -62,7 +62,8 @@ class LandingWatch:
     def _do(self, step: Step | None) -> Step | None:
         match step:
             case Step.TELL:
-                text = WRAP_UP.format(seconds=self.landing.wrap_up_s or 0.0)
+                left_s = self.landing.left_s(now_ms=self.notes.now_ms())
+                text = WRAP_UP.format(seconds=max(1.0, left_s))
                 self.session.put(AddText("system", text))
             case Step.SPEAK:
                 self.turns.put(ResponseWanted(CreateResponse("wrap_up")))

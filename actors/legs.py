@@ -88,8 +88,10 @@ class CarrierReader:
                     discarded = self.speech.put(fact)
                     if discarded is not None:
                         self.overflowed_bytes += len(discarded.ulaw)
-                    heard = ULAW_SILENCE * len(ulaw) if self.ears.is_private else ulaw
-                    self.recording.put(CallerHeard(at_ms, heard))
+                    if self.ears.is_private:
+                        # Nor is anybody who looks on told of it.
+                        fact = _silence_for(fact)
+                    self.recording.put(CallerHeard(at_ms, fact.ulaw))
                 case MarkEchoed():
                     self.bargein.put(fact)
                 case StreamLeft() | StreamMoved():
@@ -101,6 +103,12 @@ class CarrierReader:
                     self.notes.note(fact)
                     return CallerHungUp()
             self.notes.note(fact)
+
+
+def _silence_for(audio: CallerAudio) -> CallerAudio:
+    """As much silence, in the same place."""
+    ulaw = ULAW_SILENCE * len(audio.ulaw)
+    return CallerAudio(base64.b64encode(ulaw).decode("ascii"), ulaw, audio.line_ms)
 
 
 @attrs.define(eq=False)

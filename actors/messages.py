@@ -494,7 +494,8 @@ class TransferEnded:
     """The agent wanted the caller to be connected to somebody else, and this became of it."""
 
     outcome: str
-    """`answered`, and the caller has left; or `busy`, `no-answer`, ...: they are back."""
+    """`answered`, and the caller has left; or `busy`, `no-answer`, ...: they are back; or
+    `refused`: they never left."""
 
 
 @attrs.frozen

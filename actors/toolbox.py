@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Never
+from typing import Any, Final, Never, get_args
 
 import attrs
 import pydantic
@@ -20,6 +21,10 @@ ToolFunction = Callable[..., Awaitable[object]] | Callable[..., object]
 
 ARGUMENTS_MAX_CHARS: Final = 16 * 1024
 """Arguments longer than this are not what a phone call is about."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+"""Of a function. Source: "function calling", OpenAI docs. One that is not of this form makes the
+session refuse all of its settings."""
 
 THREADS_MAX: Final = 16
 """Worker threads for tools that are plain functions, over all calls. A thread whose tool timed out
@@ -92,14 +97,15 @@ class Toolbox:
 
         Raises:
             TypeError: A parameter has no annotation, no name of its own, or a type without a JSON
-                schema; there are two for the call; or the function's name is taken.
+                schema; there are two for the call; or the function's name is taken, or none that
+                a model could use.
 
         """
         name = function.__name__
-        if name == HANGUP:
-            raise TypeError(f"tool {name}: every call has that one already")
         if name in self._tools:
             raise TypeError(f"tool {name}: there is another of that name")
+        if (flaw := _flaw(function, name)) is not None:
+            raise TypeError(f"tool {name}: {flaw}")
         signature = inspect.signature(function)
         for parameter in signature.parameters.values():
             if parameter.annotation is inspect.Parameter.empty:
@@ -110,9 +116,12 @@ class Toolbox:
                 )
         try:
             hints = inspect.get_annotations(function, eval_str=True)
-        except NameError as error:
-            raise TypeError(f"tool {name}: {error}") from error
+        except Exception as error:
+            # As text, an annotation is code that was not run yet: it raises whatever it likes.
+            raise TypeError(f"tool {name}: {type(error).__name__}: {error}") from error
         calls = [key for key in signature.parameters if hints[key] is CallControl]
+        if others := [key for key in signature.parameters if CallControl in get_args(hints[key])]:
+            raise TypeError(f"tool {name}: parameter {others[0]} has to be CallControl alone")
         if len(calls) > 1:
             raise TypeError(f"tool {name}: parameters {calls[0]} and {calls[1]} are both the call")
         fields: dict[str, Any] = {
@@ -126,7 +135,10 @@ class Toolbox:
             )
             parameters = model.model_json_schema()
         except (pydantic.errors.PydanticUserError, NameError) as error:
-            raise TypeError(f"tool {name}: {error}") from error
+            raise TypeError(f"tool {name}: {_sentence(error)}") from error
+        for key, default in _defaults(signature).items():
+            if key in fields and not _fits(default, hints[key]):
+                raise TypeError(f"tool {name}: the default of {key} does not fit its annotation")
         if lost := sorted(fields.keys() - model.model_fields.keys()):
             raise TypeError(f"tool {name}: parameter {lost[0]} has no name to call it by")
         description = (inspect.getdoc(function) or "").partition("\n\n")[0]
@@ -172,6 +184,45 @@ class Toolbox:
             text = json.dumps(str(result), ensure_ascii=False)
         # Half a surrogate pair is a Python string, and no text that could be sent.
         return text.encode(errors="replace").decode()
+
+
+def _flaw(function: ToolFunction, name: str) -> str | None:
+    """Why no model could call this, whatever its parameters are."""
+    if name == HANGUP:
+        return "every call has that one already"
+    if _NAME.fullmatch(name) is None:
+        return "a name is 1 to 64 letters of a to z, digits, - and _"
+    if inspect.isclass(function):
+        return "it is a class, and no function"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "it yields, and a model waits for what it returns"
+    return None
+
+
+def _sentence(error: Exception) -> str:
+    """What pydantic says of a function; its further words are about models that somebody wrote."""
+    unknown = re.search(r"you should define `([^`]+)`", str(error))
+    if unknown is not None:
+        return f"{unknown[1]} is not defined"
+    return re.split(r"\. |[.;]?\n", str(error), maxsplit=1)[0]
+
+
+def _defaults(signature: inspect.Signature) -> dict[str, object]:
+    """Those that are values: `None` is everybody's way to say that there is none."""
+    return {
+        key: parameter.default
+        for key, parameter in signature.parameters.items()
+        if parameter.default not in (parameter.empty, None)
+        and not isinstance(parameter.default, pydantic.fields.FieldInfo)
+    }
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - any annotation.
+    try:
+        pydantic.TypeAdapter(hint).validate_python(value)
+    except pydantic.ValidationError:
+        return False
+    return True
 
 
 def _complaints(error: pydantic.ValidationError) -> str:

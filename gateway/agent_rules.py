@@ -103,7 +103,7 @@ def remarks(agent: AgentSettings) -> Iterator[Flaw]:
             else:
                 yield key, f"is {model!r}, which is not known; known are {', '.join(_current())}"
     for name in dict.fromkeys(_PLACEHOLDER.findall(agent.instructions)):
-        close = closest(name, _WOVEN, cutoff=0.7)
+        close = closest(name, _WOVEN, cutoff=0.55)
         if name not in _WOVEN and close is not None:
             yield "instructions", f"holds {{{name}}}; did you mean {{{close}}}?"
 

@@ -21,7 +21,7 @@ Keys = Annotated[
     str,
     pydantic.Field(
         pattern=r"^[0-9*#A-Dw]{1,32}$",
-        description="0 to 9, *, #, A to D; w waits for half a second. For example 1 or 4711#.",
+        description="0 to 9, *, #, A to D; w waits for half a second. For example 1 or 203#.",
     ),
 ]
 Reason = Annotated[

@@ -115,8 +115,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def without_query(url: str) -> str:
+    """An address for somebody to read: a query may hold a key."""
+    bare, mark, _ = url.partition("?")
+    return f"{bare}?..." if mark else url
+
+
 def url_flaw(url: str, scheme: str, on_loopback: str, *, with_query: bool = False) -> str | None:
-    """What is wrong with `url`, as the rest of a sentence. It may hold a password: never quoted."""
+    """What is wrong with `url`, as the rest of a sentence. A password or query is never quoted."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -124,9 +130,13 @@ def url_flaw(url: str, scheme: str, on_loopback: str, *, with_query: bool = Fals
         return f"is not a URL; it should look like {scheme}://host"
     if parts.username is not None or parts.password is not None:
         return f"must not contain a user or a password, but begin with {scheme}://{host}"
+    shown = without_query(url)
     if ("?" in url and not with_query) or "#" in url:
-        bare = url.partition("#")[0] if with_query else url.partition("#")[0].partition("?")[0]
-        return f"must end before its query, as {bare}: no ? and no #, not {url!r}"
+        bare = url.partition("#")[0].partition("?")[0]
+        if with_query:
+            bare = without_query(url.partition("#")[0])
+        return f"must end before its query, as {bare}: no ? and no #, not {shown!r}"
+    url = shown
     rest = url.partition("://")[2] if "://" in url else url.lstrip(":/")
     if not host or not url.isascii() or not url.isprintable() or " " in url:
         meant = "".join(rest.split()) if rest.isascii() and rest.isprintable() and rest else "host"

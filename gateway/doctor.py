@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from actors.policy.cost import price_of
 from gateway.agents import AgentSettings
@@ -137,6 +138,17 @@ def _addresses(config: Config) -> Iterator[Finding]:
             "is not set, and no model would answer: create one at "
             "https://platform.openai.com/api-keys and set OPENAI_API_KEY",
         )
+    home = urlsplit(config.openai.realtime_url).hostname
+    shown = {home}
+    for name, agent in config.by_section().items():
+        host = urlsplit(agent.fallback_url or config.openai.realtime_url).hostname
+        if host not in shown and agent.fallback_api_key is None:
+            shown.add(host)  # What is inherited is said once.
+            yield warn(
+                f"{name}.fallback_url",
+                f"is at {host}, which would be shown openai.api_key: write the fallback_api_key "
+                "that is valid there",
+            )
     if config.server.public_url is None:
         yield warn(
             "server.public_url",

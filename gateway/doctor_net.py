@@ -25,7 +25,7 @@ from actors.wire.openai_session import SessionSettings
 from gateway.agent_tools import tools_of
 from gateway.agents import DEFAULT, Agent, AgentSettings, instructions_for
 from gateway.config import Config, OpenAISettings, auth_headers, is_azure, is_loopback
-from gateway.convert import closest
+from gateway.convert import closest, without_query
 from gateway.findings import Finding, fail, ok, skip, warn
 from gateway.models import successor
 from gateway.realtime import RealtimeSession, connect_to
@@ -213,7 +213,7 @@ async def _opened(
     if server.api_key is None:
         await trio.lowlevel.checkpoint()
         return skip(subject, "not tried: openai.api_key is not set")
-    url = server.realtime_url
+    url = without_query(server.realtime_url)
     session = RealtimeSession(connect_to(server, model), settings)
     finding = fail(subject, f"{url} was not ready within {PATIENCE_S:g} s")
     async with trio.open_nursery() as nursery:

@@ -34,7 +34,15 @@ from actors.ports import (
     Transfer,
     TransferOutcome,
 )
-from gateway.flight_log import FlightLog, compress, header_of, parse, write_entry, write_header
+from gateway.flight_log import (
+    FlightLog,
+    Lasting,
+    compress,
+    header_of,
+    parse,
+    write_entry,
+    write_header,
+)
 from gateway.lasting import LastingSession
 from gateway.media import Tapped
 from gateway.realtime import RealtimeSession
@@ -108,11 +116,11 @@ class FileFlight:
     _file: FileIO | None = attrs.field(default=None, init=False)
     """Only the thread's."""
 
-    def note(self, place: Place, content: Content) -> None:
+    def note(self, place: Place, content: Content, session: int = 1) -> None:
         """See `Tap`. Without room the entry is counted as lost; the log says how many were."""
         if self._is_over or self._is_broken:
             return
-        line = write_entry(self._now_ms(), place, content)
+        line = write_entry(self._now_ms(), place, content, session)
         # How a call ended always has room: it is one line, and without it nothing is complete.
         has_room = self._waiting_bytes + len(line) <= self.waiting_max_bytes
         if not has_room and place != "call":
@@ -226,14 +234,15 @@ class MemoryFlight:
     _header: bytes = attrs.field(default=b"", init=False)
     _is_closed: bool = attrs.field(default=False, init=False)
 
-    def note(self, place: Place, content: Content) -> None:
+    def note(self, place: Place, content: Content, session: int = 1) -> None:
         """See `Tap`."""
         if not self.keeps:
             return
         now_s = trio.current_time()
         self._began_s = now_s if self._began_s is None else self._began_s
         if not self._is_closed:
-            self.lines.append(write_entry((now_s - self._began_s) * 1000, place, content))
+            at_ms = (now_s - self._began_s) * 1000
+            self.lines.append(write_entry(at_ms, place, content, session))
 
     def begin(self, header: bytes) -> None:
         """See `Flight`."""
@@ -317,8 +326,8 @@ class TappedCall:
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`."""
-        self.tap.note("tool", ["does", self.run, "change", instructions, language])
         self.call.change(instructions=instructions, language=language)
+        self.tap.note("tool", ["does", self.run, "change", instructions, language])
 
     @contextmanager
     def _told(self, verb: str, *how: object) -> Iterator[None]:
@@ -426,7 +435,13 @@ def _begun(plan: Plan, carrier: Carrier, session: Session, limits: Limits) -> Fl
     if flight is None:
         return None
     with_audio = flight.with_audio
-    header = header_of(plan, session.settings, session.patience, limits, with_audio=with_audio)
+    lasting = None
+    if isinstance(session, LastingSession):
+        unix_s = None if session.wall_s is None else session.wall_s()
+        lasting = Lasting(session.bounds, session.fallback_model, unix_s)
+    header = header_of(
+        plan, session.settings, session.patience, limits, lasting, with_audio=with_audio
+    )
     try:
         flight.begin(write_header(header))
     except orjson.JSONEncodeError:

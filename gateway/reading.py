@@ -167,8 +167,9 @@ class Reading:
             flaw = f": {path} does not exist{near_file(path)}"
         except OSError as error:
             flaw = f": {path} cannot be read: {error.strerror}"
-        except (SyntaxError, ValueError) as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            lineno = error.lineno if isinstance(error, SyntaxError) else None
+            line = "" if lineno is None else f", line {lineno}"
             flaw = f": {path}{line} is not Python"
         else:
             return tuple(

@@ -6,10 +6,10 @@ in it changes nothing, and every mistake is logged.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import attrs
 import structlog
@@ -23,6 +23,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 LOOK_EVERY_S: Final = 1.0
 """Somebody who saved a file can wait this long before they call. Twice as long at most: a file is
 read when it has been the same at two looks, since an editor may be writing it."""
+READ_MAX_S: Final = 30.0
+"""For reading all of it, files of tools included: they may load a model of their own. One that
+takes longer, or forever, is a broken edit."""
+Read = TypeVar("Read")
 _FIXED: Final = ("server", "calls", "openai", "twilio")
 
 _Stamp = dict[Path, tuple[int, int, int] | None]
@@ -56,8 +60,11 @@ class Reloader:
             await trio.sleep(every_s)
             await self.look()
 
-    async def look(self) -> bool:
-        """Read the configuration if it was edited and is not being edited any more.
+    async def look(self, *, longest_s: float = READ_MAX_S) -> bool:
+        """Read the configuration if it was edited and is not being edited any more. Cancellable.
+
+        Args:
+            longest_s: For reading it. What is being read then is left to itself.
 
         Returns:
             Whether there are other agents now.
@@ -69,10 +76,7 @@ class Reloader:
             await trio.lowlevel.checkpoint()
             return False
         self._read = self._seen
-        # Reading may import what somebody else wrote, and calls are being served meanwhile.
-        outcome = await trio.to_thread.run_sync(
-            partial(_try, self.file, self.environ, self.functions)
-        )
+        outcome = await self._outcome(longest_s)
         if isinstance(outcome, ConfigError):
             self._watch(outcome.files)
             log.error("config.reload_failed", problems=list(outcome.problems))
@@ -92,6 +96,21 @@ class Reloader:
         log.info("config.reloaded", versions=roster.versions())
         return True
 
+    async def _outcome(self, longest_s: float) -> tuple[Config, Roster] | ConfigError:
+        """The configuration as it is now. One that was there and is gone is a mistake as well."""
+        files = self._files
+        with trio.move_on_after(longest_s):
+            config = await _beside(
+                partial(load, self.file, self.environ, functions=self.functions), files
+            )
+            if isinstance(config, ConfigError):
+                return config
+            files = config.files
+            roster = await _beside(partial(Roster.of, config), files)
+            return roster if isinstance(roster, ConfigError) else (config, roster)
+        slow = f"{self.file} and the files it names take longer than {longest_s:g} s to read"
+        return ConfigError((slow,), files)
+
     def _watch(self, files: tuple[Path, ...]) -> None:
         """Look at these from now on. What changed while they were read is seen at the next look."""
         known = self._read
@@ -101,15 +120,22 @@ class Reloader:
         self._seen = now
 
 
-def _try(
-    file: Path, environ: Mapping[str, str], functions: Collection[str]
-) -> tuple[Config, Roster] | ConfigError:
-    """The configuration as it is now. One that was there and is gone is a mistake as well."""
-    try:
-        config = load(file, environ, functions=functions)
-        return config, Roster.of(config)
-    except ConfigError as error:
-        return error
+async def _beside(read: Callable[[], Read], files: tuple[Path, ...]) -> Read | ConfigError:
+    """Read in a thread: it may run what somebody else wrote, while calls are being served.
+
+    Cancellable; the thread is left to itself then. A file that waits forever must not keep the
+    gateway from stopping.
+    """
+
+    def attempt() -> Read | ConfigError:
+        try:
+            return read()
+        except ConfigError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old agents go on.
+            return ConfigError((f"cannot be read: {type(error).__name__}: {error}",), files)
+
+    return await trio.to_thread.run_sync(attempt, abandon_on_cancel=True)
 
 
 def _stamp(files: tuple[Path, ...]) -> _Stamp:

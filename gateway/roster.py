@@ -39,6 +39,9 @@ class Roster:
 
         """
         named = {DEFAULT: config.agent, **config.agents}
+        # Before anything is run: a file that is saved meanwhile has another version at the next
+        # look, and is read again. The other way round, it would have this one already.
+        versions = {name: version_of(settings) for name, settings in named.items()}
         boxes: dict[tuple[Path, ...], Toolbox | None] = {(): None}
         problems: list[str] = []
         for paths in dict.fromkeys(settings.tools for settings in named.values()):
@@ -50,7 +53,7 @@ class Roster:
         if problems:
             raise ConfigError(tuple(problems), config.files)
         agents = (
-            Agent(name, settings, version_of(settings), boxes[settings.tools])
+            Agent(name, settings, versions[name], boxes[settings.tools])
             for name, settings in named.items()
         )
         return cls(tuple(agents), config.server.unknown_numbers)

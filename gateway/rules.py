@@ -28,6 +28,16 @@ _CODES: Final = (
 LANGUAGES: Final = frozenset(_CODES.split())
 """ISO 639-1."""
 
+_NAMES: Final = {
+    "arabic": "ar", "chinese": "zh", "czech": "cs", "danish": "da", "deutsch": "de", "dutch": "nl",
+    "english": "en", "español": "es", "finnish": "fi", "french": "fr", "german": "de",
+    "greek": "el", "hebrew": "he", "hindi": "hi", "hungarian": "hu", "italian": "it",
+    "japanese": "ja", "korean": "ko", "norwegian": "no", "polish": "pl", "portuguese": "pt",
+    "romanian": "ro", "russian": "ru", "spanish": "es", "swedish": "sv", "turkish": "tr",
+    "ukrainian": "uk",
+}  # fmt: skip
+"""What people write instead."""
+
 _E164: Final = re.compile(r"\+[1-9][0-9]{1,14}", re.ASCII)
 _SIP: Final = re.compile(r"sips?:[^\s@<>\"]{1,64}@[A-Za-z0-9.:\[\]-]{1,128}(;[^\s<>\"]{1,128})?")
 _PATTERN: Final = re.compile(r"\+([1-9][0-9]{0,14})?\*", re.ASCII)
@@ -73,8 +83,10 @@ def _voice(voice: str) -> str | None:
 def _language(code: str) -> str | None:
     if code in LANGUAGES:
         return None
-    lower = code.casefold()
-    meant = next((part for part in (lower, lower[:2]) if part in LANGUAGES), "en")
+    lower = code.strip().casefold()
+    named = closest(lower, _NAMES, cutoff=0.8)
+    known = (lower, _NAMES.get(named or "", ""), lower[:2])
+    meant = next((part for part in known if part in LANGUAGES), "en")
     return f"must be two letters of ISO 639-1, not {code!r}; did you mean {meant}?"
 
 

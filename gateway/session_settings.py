@@ -10,6 +10,7 @@ from actors.messages import HANGUP
 from actors.toolbox import ToolSchema
 from actors.wire.openai_session import SemanticVad, ServerVad, SessionSettings
 from gateway.agents import AgentSettings
+from gateway.models import reasons
 
 HANGUP_TOOL: Final[dict[str, Any]] = {
     "type": "function",
@@ -25,11 +26,6 @@ HANGUP_TOOL: Final[dict[str, Any]] = {
         "additionalProperties": False,
     },
 }
-
-REASONING: Final = "gpt-realtime-2"
-"""How the names of models begin that reason. Source: "Models", OpenAI docs, November 2026."""
-NOT_REASONING: Final = "gpt-realtime-2025"
-"""A date, and not a version."""
 
 SEMANTIC_PADDING_MS: Final = 300
 """What the server takes for padding when it is not told, as with `semantic_vad`."""
@@ -81,8 +77,8 @@ def session_settings(
 
 
 def suited_to(settings: SessionSettings, model: str) -> SessionSettings:
-    """The same for another model, without what that one would refuse."""
-    if model.startswith(REASONING) and not model.startswith(NOT_REASONING):
+    """The same for another model, without what that one is known to refuse."""
+    if reasons(model) is not False:
         return settings
     return attrs.evolve(settings, reasoning_effort=None, parallel_tool_calls=None)
 

@@ -41,7 +41,14 @@ class ToolFileError(Exception):
 
 
 def tool(function: Marked) -> Marked:
-    """Mark a function as one that the model may call. Changes nothing else about it."""
+    """Mark a function as one that the model may call. Changes nothing else about it.
+
+    Raises:
+        TypeError: It has no name, by which a model could call it.
+
+    """
+    if not isinstance(getattr(function, "__name__", None), str):
+        raise TypeError(f"@tool goes above a function, and a {type(function).__name__} has no name")
     setattr(function, _MARK, True)
     return function
 
@@ -83,10 +90,11 @@ def _run(path: Path) -> ModuleType:
         code = compile(path.read_bytes(), str(path), "exec")
     except OSError as error:
         raise ToolFileError(path, None, error.strerror or type(error).__name__) from error
-    except (SyntaxError, ValueError) as error:
-        line = error.lineno if isinstance(error, SyntaxError) else None
-        what = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ToolFileError(path, line, what) from error
+    except SyntaxError as error:
+        raise ToolFileError(path, error.lineno, error.msg) from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        # What is nested too deep for the parser, it says so in these two ways.
+        raise ToolFileError(path, None, f"{type(error).__name__}: {error}") from error
     sys.modules[name] = module
     try:
         exec(code, module.__dict__)  # noqa: S102 - that is what the user's file is for.
@@ -103,4 +111,12 @@ def _line(error: BaseException, path: Path) -> int | None:
 
 
 def _marked(module: ModuleType) -> Sequence[ToolFunction]:
-    return [value for value in vars(module).values() if callable(value) and hasattr(value, _MARK)]
+    return [value for value in vars(module).values() if _is_marked(value)]
+
+
+def _is_marked(value: object) -> bool:
+    """Whether `tool` was here. A proxy answers to any name, or raises whatever it likes."""
+    try:
+        return callable(value) and getattr(value, _MARK, None) is True
+    except Exception:  # noqa: BLE001 - somebody else's object, which is no tool then.
+        return False

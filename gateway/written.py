@@ -126,6 +126,8 @@ def _tables(file: Path, problems: list[str], *, must_exist: bool) -> dict[str, A
         problems.append(f"{file} is not UTF-8 text")
     except tomllib.TOMLDecodeError as error:
         problems.append(f"{file} is not TOML: {error}")
+    except RecursionError:
+        problems.append(f"{file} is nested too deep: a list of lists is the most that is needed")
     return {}
 
 
@@ -219,7 +221,12 @@ def _of_own_names(
             continue
         if name.startswith(_PREFIX) and not environ[name]:
             continue  # Not set; and it makes no agent, either.
-        found = own.get(name) or _of_agent(name, keys[AGENT], agents)
+        claims = _claims(name, keys[AGENT], agents)
+        if len(claims) > 1:
+            meant = " and ".join(f"{section}.{key}" for section, key in claims)
+            problems.append(f"{name} is the name of both {meant}: call one of the agents otherwise")
+            continue
+        found = own.get(name) or next(iter(claims), None) or _of_new(name, keys[AGENT], agents)
         if found is None:
             known = [*own, *COMMON_NAMES, CONFIG_NAME]
             known += [own_name(f"agents.{agent}", key) for agent in agents for key in keys[AGENT]]
@@ -229,15 +236,24 @@ def _of_own_names(
             yield Entry(*found, environ[name], name, from_environ=True, directory=Path())
 
 
-def _of_agent(name: str, keys: Collection[str], agents: dict[str, str]) -> tuple[str, str] | None:
-    """The setting of `OFFHOOK_AGENTS_<NAME>_<KEY>`: of an agent that is known, or of a new one."""
+def _claims(name: str, keys: Collection[str], agents: Collection[str]) -> list[tuple[str, str]]:
+    """The settings of known agents that have this name.
+
+    There may be two: what is the `fallback_model` of `a` is the `model` of `a_fallback`.
+    """
+    return [
+        (f"agents.{agent}", key)
+        for agent in agents
+        for key in keys
+        if name == own_name(f"agents.{agent}", key)
+    ]
+
+
+def _of_new(name: str, keys: Collection[str], agents: dict[str, str]) -> tuple[str, str] | None:
+    """The setting of `OFFHOOK_AGENTS_<NAME>_<KEY>`, of an agent that is made by it."""
     if not name.startswith(_PREFIX):
         return None
     rest = name.removeprefix(_PREFIX)
-    for agent in agents:
-        for key in keys:
-            if name == own_name(f"agents.{agent}", key):
-                return f"agents.{agent}", key
     # The longest key: an agent is rather called `desk` than `desk_instructions`.
     for key in sorted(keys, key=len, reverse=True):
         agent = rest.removesuffix(f"_{key.upper()}").lower()

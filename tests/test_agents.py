@@ -296,6 +296,70 @@ async def test_a_configuration_can_appear_while_it_serves(tmp_path: Path) -> Non
     assert await settle(reloader)
 
 
+async def test_a_file_of_tools_that_never_ends_stops_neither_the_gateway_nor_its_end(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """Its thread cannot be ended, and must not be waited for."""
+    reloader = desk.serve()
+    before = reloader.roster.current
+    gate = tmp_path / "gate"
+    waits = (
+        "import time\nfrom pathlib import Path\n"
+        f"for _ in range(2000):\n    if Path({str(gate)!r}).exists():\n        break\n"
+        "    time.sleep(0.01)\n"
+    )
+    desk.write(waits + TOOLS, tmp_path / "orders.py")
+    desk.write('[agent]\ntools = ["orders.py"]\n')
+    with capture_logs() as logs, trio.fail_after(10):
+        await reloader.look()
+        assert not await reloader.look(longest_s=1.0)
+    gate.touch()
+
+    assert reloader.roster.current is before
+    (entry,) = logs
+    assert entry["event"] == "config.reload_failed"
+    assert "longer than" in entry["problems"][0]
+    desk.write(TOOLS, tmp_path / "orders.py")
+    assert await settle(reloader)
+
+
+async def test_a_file_that_nobody_foresaw_is_a_broken_edit_as_well(
+    desk: Desk, tmp_path: Path
+) -> None:
+    reloader = desk.serve()
+    desk.write(TOOLS.replace("order: int", "order: [].nothing"), tmp_path / "orders.py")
+    desk.write('[agent]\ntools = ["orders.py"]\n')
+    with capture_logs() as logs:
+        assert not await settle(reloader)
+        desk.write(f"deep = {'[' * 3000}{']' * 3000}\n")
+        assert not await settle(reloader)
+        desk.write(f"x = {'-' * 20_000}1\n", tmp_path / "orders.py")
+        desk.write('[agent]\ntools = ["orders.py"]\n')
+        assert not await settle(reloader)
+
+    assert [entry["event"] for entry in logs] == ["config.reload_failed"] * 3
+
+
+async def test_a_file_of_tools_that_is_saved_while_it_is_read_is_read_again(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """What runs under a version is what is in it: a later file must not be taken for the one."""
+    path = tmp_path / "orders.py"
+    later = TOOLS.replace("'there'", "'gone'")
+    # Saved by its own first run, which is the earliest that anybody could.
+    saves = f"from pathlib import Path\nPath({str(path)!r}).write_text({later!r})\n"
+    desk.write(TOOLS, path)
+    desk.write('[agent]\ntools = ["orders.py"]\n')
+    reloader = desk.serve()
+    desk.write(saves + TOOLS, path)
+    await settle(reloader)
+    await settle(reloader)
+
+    agent = reloader.roster.current.agents[0]
+    assert agent.tools is not None
+    assert await agent.tools.run("look_up", '{"order": 1}') == '"gone"'
+
+
 async def test_what_is_no_agents_needs_a_restart_and_is_said_once(desk: Desk) -> None:
     reloader = desk.serve()
     desk.write(

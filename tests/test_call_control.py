@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import attrs
 import pytest
 import trio
 
 from actors.call import Limits, Plan, run_call
-from actors.control import CallControl
+from actors.control import QUIET_MAX_S, CallControl
 from actors.errors import CarrierRefused
-from actors.exits import Exit, Transferred
+from actors.exits import CallerHungUp, Exit, Transferred
 from actors.messages import (
     ULAW_BYTES_PER_MS,
     AddText,
@@ -21,6 +22,7 @@ from actors.messages import (
     CarrierOrder,
     ChangeSession,
     Clear,
+    CreateResponse,
     ItemAudio,
     ItemAudioDone,
     Mark,
@@ -162,8 +164,9 @@ async def call(
     tool_s: float = 8.0,
     times: int = 1,
     manners: Manners | None = None,
+    audio: bytes = SECOND,
 ) -> Played:
-    """A call in which the model says something for a second and calls a tool with this body."""
+    """A call in which the model says something, for a second, and calls a tool with this body."""
     box = Toolbox()
 
     async def do(call: CallControl) -> object:
@@ -171,7 +174,7 @@ async def call(
         return await body(call)
 
     box.add(do)
-    session = Scripted(SessionLive("sess_1"), *asks_for(*["do"] * times))
+    session = Scripted(SessionLive("sess_1"), *asks_for(*["do"] * times, audio=audio))
     carrier = carrier or Handset()
     store = MemoryStore()
     with trio.fail_after(100):
@@ -229,6 +232,36 @@ async def test_its_own_time_goes_on_after_that(autojump_clock: trio.abc.Clock) -
 
     assert [run.outcome for run in played.record.tool_calls] == ["timed_out"]
     assert len(played.carrier.pressed) == 1
+
+
+@pytest.mark.parametrize(("after_s", "outcome"), [(0.1, "returned"), (1.5, "timed_out")])
+async def test_a_tool_that_waits_in_two_tasks_has_its_own_time_behind_both(
+    autojump_clock: trio.abc.Clock, after_s: float, outcome: str
+) -> None:
+    async def press_twice(control: CallControl) -> object:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(control.press, "1")
+            nursery.start_soon(control.press, "2")
+        await trio.sleep(after_s)
+        return "pressed"
+
+    played = await call(press_twice, tool_s=1.0)
+
+    assert len(played.carrier.pressed) == 2
+    assert [run.outcome for run in played.record.tool_calls] == [outcome]
+
+
+async def test_no_key_is_pressed_into_a_speech_that_does_not_end(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    played = await call(press, audio=SECOND * 40)
+
+    assert played.carrier.pressed == []
+    assert "has not been heard" in played.output()
+    (run,) = played.record.tool_calls
+    assert run.started_ms is not None
+    assert run.finished_ms is not None
+    assert run.finished_ms - run.started_ms == pytest.approx(QUIET_MAX_S * 1000, abs=10)
 
 
 async def test_two_tools_that_move_the_call_do_it_one_after_the_other(
@@ -308,6 +341,58 @@ async def test_another_persona_is_an_order_to_the_session(
     assert moment.detail == "instructions, language"
 
 
+@pytest.mark.parametrize(
+    ("instructions", "language"), [("", None), (" \n", None), (None, "german"), (None, "")]
+)
+async def test_what_no_session_would_take_is_refused_to_the_tool_and_changes_nothing(
+    autojump_clock: trio.abc.Clock, instructions: str | None, language: str | None
+) -> None:
+    """It would be remembered, and the session that comes after this one refused for it."""
+
+    async def become(control: CallControl) -> object:
+        await trio.lowlevel.checkpoint()
+        control.change(instructions=instructions, language=language)
+        return None
+
+    played = await call(become)
+
+    assert not [order for order in played.session.orders if isinstance(order, ChangeSession)]
+    assert [run.outcome for run in played.record.tool_calls] == ["refused"]
+
+
+@pytest.mark.parametrize("outcome", ["busy", "refused"])
+async def test_a_caller_who_comes_back_is_not_hung_up_on_by_the_response_that_sent_them(
+    autojump_clock: trio.abc.Clock, outcome: Literal["busy", "refused"]
+) -> None:
+    """The model says that it connects them, and goodbye, with both tools beside each other."""
+    box = Toolbox()
+
+    @box.add
+    async def do(call: CallControl) -> object:
+        """Connects the caller."""
+        return await call.transfer(TO)
+
+    session = Scripted(SessionLive("sess_1"), *asks_for("do", "hangup"))
+    carrier, store = Handset(takes_s=20, hangs_up_s=24), MemoryStore()
+    if outcome == "refused":
+        carrier.refuses = "refused by the carrier"
+    else:
+        carrier.outcomes.append(outcome)
+    why = await run_call(
+        Plan(FACTS), carrier, session, tools=box, recorder=MemoryRecorder(), store=store
+    )
+    (record,) = store.records
+    played = Played(why, record, session, carrier)
+
+    assert why == CallerHungUp()
+    assert outcome in played.output()
+    assert '"hung_up":false' in played.output(1)
+    assert "not connected" in played.output(1)
+    assert record.tool_calls[1].outcome == "interrupted"
+    orders = [order for order in session.orders if isinstance(order, CreateResponse)]
+    assert [order.purpose for order in orders] == ["tools"]
+
+
 MENU = """
 model:
   answers:
@@ -361,3 +446,13 @@ async def test_tones_that_the_far_end_talks_over_are_cut_and_the_model_is_told(
     assert "cut short" in str(outputs(one))
     assert len(one.record.barge_ins) == 1
     assert one.record.refused_orders == {}
+
+
+async def test_a_caller_is_sent_to_two_people_one_after_the_other(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Also when a response asks for the same transfer twice."""
+    played = await call(transfer, Handset(outcomes=["busy", "busy"], takes_s=5), times=2)
+
+    assert len(played.carrier.transfers) == 2
+    assert played.carrier.moved_at_once == 1

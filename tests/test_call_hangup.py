@@ -7,8 +7,11 @@ import json
 import trio
 
 from actors.exits import AgentHungUp, CallerHungUp
+from actors.hangup import CALLED_OFF, Hangup
+from actors.lanes import Lane
 from actors.messages import (
     CreateResponse,
+    HangupAsked,
     ResponseFinished,
     ResponseStarted,
     ReturnToolOutput,
@@ -16,11 +19,15 @@ from actors.messages import (
     SpeechStarted,
     SpeechStopped,
     ToolCall,
+    TransferEnded,
 )
+from actors.notes import Notes
+from actors.policy.journal import Journal
 from actors.toolbox import Toolbox
 from gateway.lab.line_facts import LineEnded
 from gateway.lab.world import World
 from tests.test_call_bargein import events
+from tests.test_legs import FACTS
 from tests.worlds import GOODBYE, Scripted, play, world
 
 
@@ -29,6 +36,29 @@ def hangup_outputs(one: World) -> list[bool]:
         json.loads(event["item"]["output"])["hung_up"]
         for event in events(one, "conversation.item.create")
     ]
+
+
+async def test_a_hang_up_called_off_by_the_caller_is_not_blamed_on_an_earlier_transfer(
+    autojump_clock: trio.abc.Clock, nursery: trio.Nursery
+) -> None:
+    one = Hangup(
+        inbox=Lane("hangup", 10),
+        session=Lane("to_session", 10),
+        turns=Lane("turns", 10),
+        notes=Notes(Journal(FACTS)),
+    )
+    nursery.start_soon(one.run)
+    for fact in (
+        TransferEnded("busy"),
+        ResponseStarted("resp_2"),
+        HangupAsked("call_2", "done", "resp_2"),
+        SpeechStarted("item_2", 0),
+    ):
+        one.inbox.put(fact)
+    await trio.sleep(0.1)
+
+    (output,) = one.session.drain()
+    assert output == ReturnToolOutput("call_2", CALLED_OFF)
 
 
 async def test_the_line_drops_a_quarter_of_a_second_after_the_last_mark(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import orjson
@@ -11,7 +12,21 @@ from structlog.testing import capture_logs
 
 from actors.call import Limits
 from actors.control import CallControl
-from actors.messages import CallerAudio, KeyPressed
+from actors.keypad import KeypadWatch
+from actors.lanes import Lane
+from actors.messages import (
+    ULAW_SILENCE,
+    AddText,
+    CallerAudio,
+    KeyPressed,
+    ResponseWanted,
+    SessionLost,
+    SpeechStarted,
+)
+from actors.notes import Notes
+from actors.policy.ears import Ears
+from actors.policy.journal import Journal
+from actors.policy.keypad import PAUSE_MS, Keypad
 from actors.policy.manners import Manners
 from actors.toolbox import Toolbox
 from gateway.agents import AgentSettings
@@ -20,6 +35,7 @@ from gateway.lab.world import World
 from gateway.recording import MemoryRecorder
 from gateway.store import to_json
 from tests.test_call_bargein import events
+from tests.test_legs import FACTS
 from tests.worlds import at, play, world
 
 TELLS = Manners(tells_keys=True)
@@ -219,8 +235,13 @@ async def test_while_a_private_number_is_typed_nobody_hears_the_line(
     """Some lines carry the tones of the keys as audio."""
     box, _ = pin_box()
     yaml = ASKS_FOR_A_PIN.replace('press: "739146#"', 'say: "Seven, three, nine and so on."')
-    recorder = MemoryRecorder()
-    one = world(yaml, manners=TELLS, toolbox=box, recorder=recorder)
+    recorder, seen = MemoryRecorder(), list[tuple[int, bytes]]()
+
+    def look_on(at_ms: int, message: object) -> None:
+        if isinstance(message, CallerAudio):
+            seen.append((at_ms, message.ulaw + base64.b64decode(message.payload)))
+
+    one = world(yaml, manners=TELLS, toolbox=box, recorder=recorder, observer=look_on)
     await play(one)
 
     turns = [said for said in one.record.transcript if said.who == "caller"]
@@ -232,12 +253,79 @@ async def test_while_a_private_number_is_typed_nobody_hears_the_line(
     assert caller[: run.started_ms * 8].any()
     assert not caller[(run.started_ms + 100) * 8 : run.finished_ms * 8].any()
     assert one.record.drops["caller_bytes_unheard"] > 0
+    begun_ms, done_ms = run.started_ms, run.finished_ms
+    heard = [ulaw for at_ms, ulaw in seen if begun_ms + 100 < at_ms < done_ms]
+    assert heard
+    assert not b"".join(heard).strip(ULAW_SILENCE)
     audio, drops = one.record.audio, one.record.drops
     filled = drops["caller_ms_filled_with_silence"] * 8
     gone = drops["caller_bytes_late"] + drops["caller_bytes_overflowed"]
     assert audio.caller_bytes + filled == (
         audio.appended_bytes + gone + drops["caller_bytes_unsent"]
     )
+
+
+async def test_after_a_private_number_the_caller_is_heard_and_their_keys_are_told_again(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    box, given = pin_box()
+    flight = MemoryFlight()
+    goes_on = """
+  - {wait: agent_quiet, quiet_ms: 3000, say: "And one more thing."}
+  - {wait: agent_quiet, quiet_ms: 1000, press: "5"}
+  - {wait: agent_quiet, quiet_ms: 4000, hang_up: true}
+"""
+    yaml = ASKS_FOR_A_PIN.replace(
+        "  - {wait: agent_quiet, quiet_ms: 4000, hang_up: true}\n", goes_on.lstrip("\n")
+    )
+    one = world(yaml, manners=TELLS, toolbox=box, flight=flight)
+    await play(one)
+
+    assert given == [PIN]
+    assert [said.who for said in one.record.transcript].count("caller") == 2
+    assert texts(one) == [("user", "[The caller pressed 5 on the keypad.]")]
+    keys = [entry.content for entry in flight.read().entries if "dtmf" in str(entry.content)]
+    assert keys[-1] == ["dtmf", "5"]
+
+
+def watch(keypad: Keypad) -> KeypadWatch:
+    """The actor alone, and nobody at the other ends of its lanes."""
+    return KeypadWatch(
+        inbox=Lane("keypad", 10),
+        session=Lane("to_session", 10),
+        turns=Lane("turns", 10),
+        notes=Notes(Journal(FACTS)),
+        keypad=keypad,
+        hide=lambda _: None,
+        ears=Ears(),
+    )
+
+
+async def test_who_spoke_into_a_session_that_was_lost_is_not_waited_for(
+    autojump_clock: trio.abc.Clock, nursery: trio.Nursery
+) -> None:
+    """No session is left to say that they stopped."""
+    one = watch(Keypad(tells=True))
+    nursery.start_soon(one.run)
+    for fact in (SpeechStarted("item_1", 0), SessionLost("1006"), KeyPressed("1")):
+        one.inbox.put(fact)
+    await trio.sleep(PAUSE_MS / 1000 + 0.1)
+
+    assert one.session.drain() == [AddText("user", "[The caller pressed 1 on the keypad.]")]
+
+
+async def test_no_response_is_taken_for_the_one_about_keys_but_the_one_asked_for(
+    autojump_clock: trio.abc.Clock, nursery: trio.Nursery
+) -> None:
+    one = watch(Keypad(tells=True))
+    nursery.start_soon(one.run)
+    for key in ("1", "#", "2", "#"):
+        one.inbox.put(KeyPressed(key))
+    await trio.sleep(0.1)
+
+    wanted = [fact.about for fact in one.turns.drain() if isinstance(fact, ResponseWanted)]
+    assert len(wanted) == len(set(wanted)) == 2
+    assert all(wanted)
 
 
 async def test_waiting_for_keys_does_not_count_as_the_tools_time(

@@ -38,6 +38,17 @@ async def test_before_its_longest_length_the_agent_is_told_and_speaks_of_it(
     assert 40_000 < response.started_ms < 40_500
 
 
+async def test_the_agent_is_told_how_much_time_there_really_is(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """A call shorter than its landing is told at half of it, and then has that half."""
+    one = world(LONG_TALK, manners=Manners(wrap_up_s=30), limits=Limits(call_s=20))
+    await play(one)
+
+    ((_, text),) = texts(one)
+    assert "within 10 seconds" in text
+
+
 async def test_an_agent_that_hangs_up_by_itself_then_has_hung_up(
     autojump_clock: trio.abc.Clock,
 ) -> None:

@@ -480,3 +480,49 @@ def test_any_text_is_a_configuration_or_refused(text: str) -> None:
         file = Path(directory) / "offhook.toml"
         file.write_bytes(text.encode(errors="replace"))
         assert all(str(file) in problem for problem in told(lambda: load(file, {})))
+
+
+def test_a_name_that_two_agents_have_a_claim_to_is_refused_and_both_are_named(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "offhook.toml"
+    file.write_text(
+        '[agents.sales]\nnumbers = ["+491"]\n[agents.sales_fallback]\nnumbers = ["+492"]\n'
+    )
+    (problem,) = problems(file, OFFHOOK_AGENTS_SALES_FALLBACK_MODEL="gpt-realtime-2.1-mini")
+
+    assert problem.startswith("OFFHOOK_AGENTS_SALES_FALLBACK_MODEL")
+    assert "agents.sales.fallback_model" in problem
+    assert "agents.sales_fallback.model" in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://models.example/v1?api-key=hush",
+        "models.example/v1?api-key=hush",
+        "wss://models.example/v1?api-key=hush#top",
+        "wss://models.example /v1?api-key=hush",
+    ],
+)
+def test_the_key_in_an_addresss_query_is_not_said_again(url: str) -> None:
+    (problem,) = problems(None, OPENAI_REALTIME_URL=url)
+
+    assert problem.startswith("OPENAI_REALTIME_URL")
+    assert "hush" not in problem
+
+
+@pytest.mark.parametrize(
+    ("language", "meant"), [("german", "de"), ("Spanish", "es"), ("en-US", "en"), ("DE", "de")]
+)
+def test_a_language_by_another_name_is_known(language: str, meant: str) -> None:
+    (problem,) = problems(None, OFFHOOK_AGENT_LANGUAGE=language)
+
+    assert f"did you mean {meant}?" in problem
+
+
+@pytest.mark.parametrize("name", ["day", "data", "Date", "callers"])
+def test_what_is_nearly_woven_in_is_remarked_on(name: str) -> None:
+    (remark,) = load(None, {"OFFHOOK_AGENT_INSTRUCTIONS": f"It is {{{name}}}."}).remarks()
+
+    assert f"holds {{{name}}}" in remark

@@ -30,7 +30,6 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY, ACCOUNT, TOKEN = "sk-rehearsal", "AC" + "1" * 32, "secret-token"
 NUMBER = "+4930123456"
 MODEL = """
-name: doctor
 about: Somebody connects and says nothing.
 model: {answers: []}
 """
@@ -374,6 +373,26 @@ async def test_what_this_machine_can_tell_by_itself(
     bad = await practice.bad(offline=True)
 
     assert any(one.startswith(line) for one in bad) if line else bad == []
+
+
+async def test_a_fallback_that_would_be_shown_anothers_key_is_found(practice: Practice) -> None:
+    practice.text += 'fallback_url = "wss://other.example/v1/realtime"\n'
+
+    (said,) = [line for line in await practice.bad(offline=True) if "other.example" in line]
+    assert said.startswith("warn  agent.fallback_url: is at other.example, which would be shown")
+    practice.environ["OFFHOOK_AGENT_FALLBACK_API_KEY"] = "sk-other"
+    assert not [line for line in await practice.bad(offline=True) if "other.example" in line]
+
+
+async def test_the_key_in_an_addresss_query_is_not_shown(practice: Practice) -> None:
+    """Azure takes it there as well."""
+    async with out_there() as net:
+        on(practice, net)
+        practice.environ["OPENAI_REALTIME_URL"] = "ws://127.0.0.1:9/?api-key=hush"
+        found = await practice.findings()
+
+    assert any(finding.level == "fail" and "127.0.0.1:9" in str(finding) for finding in found)
+    assert "hush" not in "\n".join(map(str, found))
 
 
 async def test_too_few_open_files_are_said_with_both_ways_out(practice: Practice) -> None:

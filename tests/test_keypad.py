@@ -159,3 +159,33 @@ def test_every_key_is_told_once_and_in_order_and_no_private_one_ever(
     assert all(key in rest for key in told)
     if not {"collect", "private"} & {step for _, step in steps}:
         assert told == pressed
+
+
+def test_what_was_typed_ahead_is_not_more_than_was_asked_for() -> None:
+    keypad = Keypad(tells=True)
+    typed(keypad, "123456")
+    collection = keypad.collect(Collect(most=4), now_ms=2_000)
+
+    assert (collection.digits, collection.is_over) == ("1234", True)
+
+
+def test_a_digit_too_many_of_a_private_number_is_told_to_nobody() -> None:
+    keypad = Keypad(tells=True)
+    keypad.collect(Collect(most=4, private=True), now_ms=0)
+    typed(keypad, "1234")
+    keypad.collected(now_ms=900)
+    assert typed(keypad, "5", from_ms=900 + TRAILING_MS - 1) == []
+
+    assert keypad.is_private
+    assert keypad.tick(now_ms=900 + TRAILING_MS + PAUSE_MS) is None
+    assert not keypad.is_private
+
+
+def test_a_key_that_comes_later_is_a_key_like_any_other() -> None:
+    """Also when nobody has looked at the clock in between."""
+    keypad = Keypad(tells=True)
+    keypad.collect(Collect(most=4), now_ms=0)
+    typed(keypad, "1234")
+    keypad.collected(now_ms=900)
+
+    assert typed(keypad, "#", from_ms=900 + TRAILING_MS) == [Told("#", ends_turn=False)]

@@ -89,6 +89,17 @@ def test_whoever_was_told_of_the_length_is_not_told_of_the_cost_and_ends_all_the
     assert one.due_ms() == 605_000
 
 
+def test_the_time_that_is_left_is_the_lesser_of_both() -> None:
+    one = landing(wrap_up_s=30.0, max_cost_usd=0.01)
+
+    assert one.left_s(now_ms=570_000) == 30
+    one.note(CENT, now_ms=400_000)
+    assert one.left_s(now_ms=400_000) == 30
+    late = landing(wrap_up_s=30.0, max_cost_usd=0.01)
+    late.note(CENT, now_ms=590_000)
+    assert late.left_s(now_ms=590_000) == 10
+
+
 FACTS: list[ActivityFact] = [
     CENT,
     ResponseStarted("r"),

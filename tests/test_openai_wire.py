@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import attrs
 import openai.types.realtime as sdk
 import orjson
 import pytest
@@ -206,6 +207,15 @@ def test_fields_nobody_knows_are_ignored(name: str) -> None:
             target["brand_new"] = {"deep": [1, None]}
 
     assert to_facts(decode(orjson.dumps(frame))) == FACTS[name]
+
+
+def test_a_bill_of_less_than_nothing_takes_nothing_off_what_a_call_cost() -> None:
+    frame = orjson.loads(FRAMES["response.done.completed"])
+    frame["response"]["usage"]["output_token_details"] = {"text_tokens": -5, "audio_tokens": "7"}
+    (fact,) = to_facts(decode(orjson.dumps(frame)))
+
+    assert isinstance(fact, ResponseFinished)
+    assert fact.usage == attrs.evolve(BILL, output_text_tokens=0, output_audio_tokens=0)
 
 
 def test_an_event_nobody_knows_is_a_value_too() -> None:

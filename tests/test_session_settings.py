@@ -294,6 +294,15 @@ def test_what_takes_a_model_that_reasons_is_refused_by_others(
         assert suited_to(settings, reasons) == settings
 
 
+def test_a_model_of_another_name_is_sent_what_was_written_for_it() -> None:
+    """A deployment is called as its owner likes, and what it takes is not known."""
+    settings = session_settings(
+        AgentSettings(reasoning_effort="low", parallel_tool_calls=False), toolbox()
+    )
+
+    assert suited_to(settings, "front-desk") == settings
+
+
 def errors(model: RehearsalModel) -> list[Any]:
     """Its frames that are errors."""
     return [frame for frame in model.take() if '"type":"error"' in getattr(frame, "text", "")]

@@ -62,6 +62,12 @@ def test_whoever_is_busy_is_not_silent_however_long_it_takes(
     assert one.due_ms(None) == 70_000 + MAX_MS
 
 
+def test_whoever_spoke_into_a_session_that_was_lost_does_not_speak_for_ever() -> None:
+    one = silence(SpeechStarted("i", 0), SessionLost("1006"), SessionMoved("sess_2", "lost"))
+
+    assert one.due_ms(None) == MAX_MS
+
+
 def test_before_there_is_a_session_nobody_is_silent() -> None:
     assert Silence(MAX_MS).due_ms(None) is None
 
@@ -179,3 +185,16 @@ def test_all_that_began_can_end() -> None:
         assert one.is_busy
         one.note(ends)
         assert one.is_nobodys
+
+
+def test_whoever_speaks_before_the_goodbye_began_is_not_cut_off_by_it() -> None:
+    one = silence()
+    for step in (Step.ASK, Step.SAY_GOODBYE):
+        due_ms = one.due_ms(None)
+        assert due_ms is not None
+        assert one.tick(None, now_ms=due_ms) is step
+    one.note(SpeechStarted("i", 0), now_ms=2 * MAX_MS + 100)
+    one.note(SpeechStopped("i", 0), now_ms=2 * MAX_MS + 900)
+
+    assert one.due_ms(None) == 3 * MAX_MS + 900
+    assert one.tick(None, now_ms=2 * MAX_MS + GOODBYE_BEGINS_MS) is None

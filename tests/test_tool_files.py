@@ -80,6 +80,7 @@ async def test_a_file_that_was_edited_is_read_again_and_a_loaded_one_stays(tmp_p
 
 
 MARK = "from gateway import tool\n\n"
+LATER = "from __future__ import annotations\nimport datetime\nfrom gateway import tool\n\n"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,32 @@ MARK = "from gateway import tool\n\n"
         pytest.param(f"{MARK}@tool\ndef f(x: 'Nowhere'): ...\n", 3, "Nowhere", id="unknown-type"),
         pytest.param(f"{MARK}@tool\ndef hangup(): ...\n", 3, "has that one", id="hangup"),
         pytest.param("x = '\0'", None, "null bytes", id="binary"),
+        pytest.param(f"x = 1{'+1' * 20_000}", None, "RecursionError", id="too-deep"),
+        pytest.param(
+            f"{LATER}@tool\ndef f(x: datetime.Date): ...\n", 5, "Date", id="misspelt-type"
+        ),
+        pytest.param(f"{LATER}@tool\ndef f(x: {{}}['a']): ...\n", 5, "KeyError", id="odd-type"),
+        pytest.param(f"{MARK}@tool\ndef größe(): ...\n", 3, "größe", id="name-no-model-takes"),
+        pytest.param(f"{MARK}@tool\ndef {'f' * 65}(): ...\n", 3, "64 letters", id="long-name"),
+        pytest.param(f"{MARK}@tool\nclass A: ...\n", None, "it is a class", id="class"),
+        pytest.param(f"{MARK}@tool\nasync def f(): yield 1\n", 3, "it yields", id="yields"),
+        pytest.param(
+            f"{MARK}@tool\ndef f(a: str = 5): ...\n", 3, "default of a does not fit", id="default"
+        ),
+        pytest.param(
+            f"from actors.control import CallControl\n{MARK}@tool\n"
+            "def f(a: CallControl | None): ...\n",
+            4,
+            "a has to be CallControl alone",
+            id="maybe-a-call",
+        ),
+        pytest.param(f"{MARK}f = tool(lambda: 1)\n", 3, "lambda", id="no-name-of-its-own"),
+        pytest.param(
+            f"import functools\n{MARK}f = tool(functools.partial(print))\n",
+            4,
+            "has no name",
+            id="no-function",
+        ),
     ],
 )
 def test_a_mistake_names_file_and_line(
@@ -111,6 +138,23 @@ def test_a_mistake_names_file_and_line(
     assert {name for name in set(sys.modules) - modules if "offhook_tools" in name} <= {
         f"offhook_tools_{number}_orders" for number in range(10_000)
     }
+
+
+PROXY = """
+class Proxy:
+    def __call__(self): ...
+    def __getattr__(self, name): {answer}
+
+proxy = Proxy()
+"""
+
+
+@pytest.mark.parametrize("answer", ["raise RuntimeError('not here')", "return 1"])
+def test_an_object_that_answers_to_any_name_is_no_tool(tmp_path: Path, answer: str) -> None:
+    """Proxies of frameworks and clients of databases stand at the top of many files."""
+    box = load_tools([file(tmp_path, PROXY.format(answer=answer) + ORDERS)])
+
+    assert sorted(names(box)) == ["agent", "price"]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

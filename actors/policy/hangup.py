@@ -32,7 +32,7 @@ class Answer(Enum):
     ALREADY = auto()
     """An earlier request waits."""
     CALLED_OFF = auto()
-    """The caller has spoken since."""
+    """The caller has spoken since, or was not connected to whom they were to be."""
 
 
 @attrs.define(eq=False)
@@ -47,7 +47,8 @@ class Farewell:
     _settled: deque[str] = attrs.field(factory=lambda: deque(maxlen=SETTLED), init=False)
     """The latest responses of which all audio is known to be playing, or played."""
     _void: frozenset[str] = attrs.field(default=frozenset(), init=False)
-    """Responses that the caller has spoken over: what they ask for is called off already."""
+    """Responses that the caller has spoken over, or that sent them elsewhere in vain: what they
+    ask for is called off already."""
     _caller_speaks: bool = attrs.field(default=False, init=False)
     _asked_ms: float = attrs.field(default=0.0, init=False)
     _quiet_ms: float = attrs.field(default=0.0, init=False)
@@ -65,6 +66,13 @@ class Farewell:
     def called_off(self) -> HangupAsked | None:
         """The caller spoke. Returns the request that is void now, if there was one."""
         self._caller_speaks = True
+        return self.caller_stayed()
+
+    def caller_stayed(self) -> HangupAsked | None:
+        """The caller was to be connected elsewhere, and was not. Returns as `called_off` does.
+
+        Whatever meant to hang up behind that is void: it thought that they had left.
+        """
         self._void = frozenset({*self._generating, *self._settled})
         asked, self.asked = self.asked, None
         return asked

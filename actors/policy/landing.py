@@ -81,6 +81,13 @@ class Landing:
                 pass
         return None
 
+    def left_s(self, *, now_ms: float) -> float:
+        """How long the call still has: a short one, or one that costs, has less than the other."""
+        ends_ms = self.call_s * 1000
+        return (ends_ms if self._end_ms is None else min(ends_ms, self._end_ms)) / 1000 - (
+            now_ms / 1000
+        )
+
     def due_ms(self) -> float | None:
         """When `tick` has something to do, if nothing happens before."""
         due = [self._end_ms]

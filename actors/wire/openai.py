@@ -366,10 +366,10 @@ def _usage(usage: object) -> call.Usage | None:
 
 
 def _tokens(usage: object, *path: str) -> int:
-    """A count somewhere in `usage`, every part of which may be absent; then 0."""
+    """A count somewhere in `usage`, every part of which may be absent, or nonsense; then 0."""
     for key in path:
         usage = usage.get(key) if isinstance(usage, dict) else None
-    return usage if isinstance(usage, int) else 0
+    return max(0, usage) if isinstance(usage, int) else 0
 
 
 def encode(order: call.SessionOrder) -> str:
