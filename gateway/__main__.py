@@ -29,7 +29,7 @@ from gateway.findings import Finding
 from gateway.lab import rehearse_command, replay_command, simulate_command
 from gateway.lab import scenario as scenarios
 from gateway.lab.model_server import ModelServer, serve_model
-from gateway.lab.rehearse_command import with_somebody
+from gateway.lab.rehearse_command import toolbox_for, with_somebody
 from gateway.lab.scenario import ScenarioError
 from gateway.lab.strict_yaml import YamlFileError
 from gateway.phone_call import Outside
@@ -170,7 +170,8 @@ def _prepare_serve(arguments: argparse.Namespace) -> Command:
     config = _load(arguments.config)
     rehearsal = None
     if arguments.rehearse is not None:
-        rehearsal = Rehearsal(config, with_somebody(arguments.rehearse))
+        scenario = with_somebody(arguments.rehearse)
+        rehearsal = Rehearsal(config, scenario, toolbox_for(arguments.rehearse))
     elif arguments.once:
         raise ConfigError(("--once goes with --rehearse: it is that call after which to stop",))
     elif config.openai.api_key is None:
@@ -194,7 +195,7 @@ def _prepare_rehearse(arguments: argparse.Namespace) -> Command:
         openai=attrs.evolve(config.openai, api_key=None),
         twilio=carrier_of_rehearsals(),
     )
-    rehearsal = Rehearsal(config, with_somebody(name), is_alone=True)
+    rehearsal = Rehearsal(config, with_somebody(name), toolbox_for(name), is_alone=True)
     return lambda stop: _serve(config, rehearsal, stop, once=True)
 
 

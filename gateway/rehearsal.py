@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from quart_trio import QuartTrio
 from rich.console import Console
 
 from actors.policy.journal import Observer
+from actors.toolbox import Toolbox
 from gateway.agents import AgentSettings
 from gateway.app import create_app
 from gateway.calls import Calls
 from gateway.config import Config, Secret, TwilioSettings
+from gateway.flight_log import NotAFlightLog, read_log
 from gateway.lab import speech
 from gateway.lab.call_report import CallReport
 from gateway.lab.demo_tools import demo_tools
@@ -67,6 +71,8 @@ class Rehearsal:
 
     config: Config
     scenario: Scenario
+    toolbox: Toolbox = attrs.field(factory=demo_tools)
+    """Functions beside those in the agents' files."""
     is_alone: bool = False
     """Nobody else calls this gateway: what it asks of its carrier goes to the rehearsal's own."""
     console: Console = attrs.field(factory=Terminal)
@@ -84,8 +90,7 @@ class Rehearsal:
 
     async def prepare(self, nursery: trio.Nursery) -> QuartTrio:
         """Start the model, if it is ours to start, and make the app to be served."""
-        tools = demo_tools()
-        config = with_agents_of(self.scenario, self.config, tools)
+        config = self._configured()
         if not self.has_key:
             server: ModelServer = await nursery.start(
                 partial(serve_model, self.scenario, progress=Progress(), caller_lines=self._spoken)
@@ -104,7 +109,7 @@ class Rehearsal:
             )
         return create_app(
             config,
-            toolbox=tools,
+            toolbox=self.toolbox,
             observer=self._observe,
             outside=self._outside(config),
             twilio_transport=self._api.transport() if self.is_alone else None,
@@ -143,25 +148,35 @@ class Rehearsal:
         if why is not None:
             view.ended(why, folder if record is not None else None)
         expect = Expectation() if self.has_key else self.scenario.expect
-        complaints = judge(expect, report, record, await self._testimony(report))
+        testimony = await self._testimony(report, folder)
+        complaints = [*judge(expect, report, record, testimony), *self._breaches()]
         for complaint in complaints:
             self._say(f"wrong: {complaint}", style="bold red")
         if not complaints:
             self._say("Nothing went wrong in this call.", style="bold green")
         return not complaints
 
-    async def _testimony(self, report: CallReport) -> Testimony | None:
+    async def _testimony(self, report: CallReport, folder: Path) -> Testimony | None:
         """What was heard and sent; `None`: the model is the real one, and tells nobody."""
         if self._server is None:
             return None
         voices = {line: speech.speak(line) for line in self._agent_lines()}
         heard = await trio.to_thread.run_sync(recognise, report.heard, voices)
         sessions = tuple(tuple(model.received) for model in self._server.sessions)
-        return Testimony(heard=heard, sessions=sessions)
+        left_behind = await trio.to_thread.run_sync(_left_in, folder)
+        return Testimony(heard=heard, sessions=sessions, left_behind=left_behind)
+
+    def _breaches(self) -> Iterator[str]:
+        for model in () if self._server is None else self._server.sessions:
+            yield from (f"the model's server was misused: {what}" for what in model.violations)
 
     def _agent_lines(self) -> list[str]:
-        agent = with_agents_of(self.scenario, self.config, demo_tools()).agent
-        return [*self.scenario.agent_lines(), *([agent.filler] if agent.filler else [])]
+        config = self._configured()
+        fillers = (agent.filler for agent in (config.agent, *config.agents.values()))
+        return list(dict.fromkeys([*self.scenario.agent_lines(), *filter(None, fillers)]))
+
+    def _configured(self) -> Config:
+        return with_agents_of(self.scenario, self.config, self.toolbox)
 
     def _speak(self, text: str) -> bytes:
         self._spoken.says(text)
@@ -193,6 +208,18 @@ class Rehearsal:
 
 def _line(agent: AgentSettings) -> bytes | None:
     return None if agent.filler is None else speech.speak(agent.filler)
+
+
+def _left_in(folder: Path) -> tuple[tuple[str, bytes], ...]:
+    """What lies in the folder of a call and can be read. A flight log is unpacked."""
+    found: list[tuple[str, bytes]] = []
+    for path in sorted(folder.glob("*")):
+        content = path.read_bytes()
+        if path.suffix == ".zst":
+            with suppress(NotAFlightLog):
+                content = b"".join(orjson.dumps(one.content) for one in read_log(content).entries)
+        found.append((path.name, content))
+    return tuple(found)
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:

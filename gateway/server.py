@@ -157,8 +157,8 @@ class Connection(TCPServer):
                 async with self.send_lock:
                     await self.stream.send_all(data)
                     sent = True
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            pass  # Gone, or being closed at this moment: see `_close`.
         finally:
             if not sent:
                 # Half a message may be out; nothing that follows it would make sense.

@@ -20,6 +20,7 @@ text{font:12px 'DejaVu Sans',Verdana,Helvetica,Arial,sans-serif;fill:#1f2733}
 .unheard{fill:url(#cut);stroke:#8fbfa4;stroke-width:.75}
 .lost{fill:#98a2ae;text-decoration:line-through}
 .response{fill:#b9a3d9}.failed{fill:#e39a9a}.tool{fill:#d98b2b}.mark{stroke:#7b8794}
+.gap{fill:#f7dfc4;fill-opacity:.6}.event{fill:#44546a}
 .barge{stroke:#d0342c;stroke-width:1.5;stroke-dasharray:5 3}.barged{font-size:10px;fill:#d0342c}
 .end{text-anchor:end}
 .wait{stroke:#c07a00;stroke-width:1.2;fill:none}.waited{font-size:10px;fill:#9a6200}

@@ -27,25 +27,33 @@ from actors.exits import (
     Transferred,
 )
 from actors.messages import (
+    AddText,
     BargedIn,
     CallerTranscript,
+    ChangeSession,
     HangupAsked,
     ItemAudioDone,
     ItemCut,
     ItemHeard,
     ItemTranscript,
     KeyPressed,
+    KeysSent,
     OrderRefused,
     PlayoutStarted,
     ResponseFinished,
     ResponseStarted,
     SessionLive,
+    SessionLost,
+    SessionMoved,
     SpeechStarted,
     SpeechStopped,
+    StreamLeft,
+    StreamMoved,
     StreamStopped,
     ToolCall,
     ToolFinished,
     ToolStarted,
+    TransferEnded,
 )
 
 ARGUMENTS_MOST: Final = 60
@@ -63,6 +71,7 @@ _STYLES: Final = {
     "refused": "red",
     "response": "red",
     "hang-up": "yellow",
+    "transfer": "yellow",
     "ended": "bold",
 }
 
@@ -113,14 +122,14 @@ class TerminalView:
                 self._show_agent(at_ms, message)
             case SpeechStarted() | SpeechStopped() | CallerTranscript() | KeyPressed():
                 self._show_caller(at_ms, message)
-            case SessionLive(session_id):
-                self._line(at_ms, "session", f"live: {session_id}")
+            case SessionLive() | SessionLost() | SessionMoved() | AddText() | ChangeSession():
+                self._show_session(at_ms, message)
+            case StreamLeft() | StreamMoved() | KeysSent() | TransferEnded() | StreamStopped():
+                self._show_carrier(at_ms, message)
             case HangupAsked(reason=reason):
                 self._line(at_ms, "hang-up", f"the agent asks for it: {reason}")
             case OrderRefused(code):
                 self._line(at_ms, "refused", f"by the session: {code}")
-            case StreamStopped():
-                self._line(at_ms, "carrier", "the stream is over")
             case _:
                 pass  # Audio, marks, orders: the record has what matters of them.
 
@@ -129,6 +138,45 @@ class TerminalView:
         self._line(self._last_ms, "ended", _told(why))
         if folder is not None:
             self._line(self._last_ms, "records", str(folder))
+
+    def _show_session(
+        self,
+        at_ms: int,
+        message: SessionLive | SessionLost | SessionMoved | AddText | ChangeSession,
+    ) -> None:
+        match message:
+            case SessionLive(session_id):
+                self._line(at_ms, "session", f"live: {session_id}")
+            case SessionLost(code):
+                what = f"lost ({code}); another one is being opened"
+                self._line(at_ms, "session", what, style="bold red")
+            case SessionMoved(session_id, cause):
+                self._line(at_ms, "session", f"goes on in {session_id}: {cause}")
+            case AddText("system", text):
+                self._line(at_ms, "session", f"told: {_shortened(text, OUTPUT_MOST)}")
+            case ChangeSession(instructions, language):
+                words = f"speak {language}; " if language is not None else ""
+                words += _shortened(instructions or "", OUTPUT_MOST)
+                self._line(at_ms, "session", f"changed: {words.removesuffix('; ')}")
+            case AddText():
+                pass  # The caller's keys, which have lines of their own.
+
+    def _show_carrier(
+        self,
+        at_ms: int,
+        fact: StreamLeft | StreamMoved | KeysSent | TransferEnded | StreamStopped,
+    ) -> None:
+        match fact:
+            case StreamLeft():
+                self._line(at_ms, "carrier", "takes the call elsewhere", style="dim")
+            case StreamMoved():
+                self._line(at_ms, "carrier", "is back, on another stream", style="dim")
+            case KeysSent(digits):
+                self._line(at_ms, "agent", f"presses {digits}")
+            case TransferEnded(outcome):
+                self._line(at_ms, "transfer", outcome)
+            case StreamStopped():
+                self._line(at_ms, "carrier", "the stream is over")
 
     def _show_caller(
         self, at_ms: int, fact: SpeechStarted | SpeechStopped | CallerTranscript | KeyPressed
@@ -259,7 +307,8 @@ def _told(why: Exit) -> str:
         case Transferred():
             return "the caller was connected to somebody else"
         case PeerLost(peer, code, reason):
-            return f"the {peer} was lost{'' if code is None else f' ({code})'}: {reason}"
+            told = f": {reason}" if reason else ""
+            return f"the {peer} was lost{'' if code is None else f' ({code})'}{told}"
         case Refused(code, message):
             return f"the session was refused ({code}): {message}"
         case Stalled(lane, size):

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from actors.policy.record import CallRecord, Said, ToolRun
+from actors.policy.record import CallRecord, Moment, Said, ToolRun
 from gateway.svg import clock, document, line_of, path, rect, short, span, text
 
 WIDTH: Final = 1280
@@ -40,9 +40,15 @@ TOOL_ROW: Final = 13
 TOOL_ROWS: Final = 2
 """Tools that run at the same time are drawn below each other; a third over the second."""
 MARKS_Y: Final = 147
-STRIP: Final = 162
+EVENTS_Y: Final = 164
+STRIP: Final = 180
 LINE: Final = 17
 WORDS_X: Final = GUTTER + 130
+EVENT_CHARS: Final = 48
+PRESSES_MS: Final = 3000
+"""Keys of the caller's that are no further apart are written together."""
+GAPS: Final = {"StreamLeft": "StreamMoved", "SessionLost": "SessionMoved"}
+"""What takes the phone, or the model, out of the call, and what brings it back."""
 
 
 def draw(record: CallRecord) -> str:
@@ -128,10 +134,14 @@ def _header(record: CallRecord) -> Iterator[str]:
     x += 28 + len("barge-in") * CHAR_PX
     yield path("wait", f"M{x} 65h18")
     yield text("small", x + 23, 68, "from end of speech to first audio sent")
+    x += 38 + len("from end of speech to first audio sent") * CHAR_PX
+    yield rect("gap", x, x + 18, 60, 9)
+    yield text("small", x + 23, 68, "no phone, or no model")
 
 
 def _strip(record: CallRecord, strip: _Strip) -> Iterator[str]:
     yield from _axis(strip, record.duration_ms)
+    yield from _gaps(record, strip)
     yield from _lost(record, strip)
     yield from _voices(record, strip)
     yield from _latencies(record, strip)
@@ -140,6 +150,7 @@ def _strip(record: CallRecord, strip: _Strip) -> Iterator[str]:
     ticks = [f"M{strip.x(at)} {MARKS_Y}v9" for at in record.marks.heard_at_ms if strip.has(at)]
     if ticks:
         yield path("mark", "".join(ticks))
+    yield from _events(record, strip)
     yield from _barge_ins(record, strip)
 
 
@@ -156,10 +167,75 @@ def _axis(strip: _Strip, duration_ms: int) -> Iterator[str]:
         ("responses", RESPONSES_Y + 9),
         ("tools", TOOLS_Y + 11),
         ("marks", MARKS_Y + 8),
+        ("events", EVENTS_Y + 8),
     ):
         yield text("lane", -10, y, name)
     for y in (CALLER_Y + 18, AGENT_Y + 18):
         yield path("base", f"M0 {y}H{PLOT}")
+
+
+def _gaps(record: CallRecord, strip: _Strip) -> Iterator[str]:
+    """Draw the times in which the call was without its phone, or without its model."""
+    for number, moment in enumerate(record.moments):
+        back = GAPS.get(moment.what)
+        if back is not None:
+            later = record.moments[number + 1 :]
+            end_ms = next((one.at_ms for one in later if one.what == back), record.duration_ms)
+            span_ms = moment.at_ms, max(moment.at_ms + 1, end_ms)
+            who = "the phone" if back == "StreamMoved" else "the model"
+            tip = f"without {who} for {span_ms[1] - span_ms[0]} ms"
+            yield from strip.bar("gap", span_ms, 16, MARKS_Y - 20, tip=tip)
+
+
+def _events(record: CallRecord, strip: _Strip) -> Iterator[str]:
+    free_x = 0.0
+    for at_ms, label in _labels(record):
+        if strip.has(at_ms):
+            x = strip.x(at_ms)
+            yield rect("event", x, x + 2, EVENTS_Y, 10, tip=f"{clock(at_ms, tenths=True)} {label}")
+            if x >= free_x:  # Else it is there to be pointed at.
+                shown = short(label, EVENT_CHARS)
+                free_x = x + 5 + len(shown) * CHAR_PX
+                if free_x > PLOT:
+                    yield text("small end", x - 4, EVENTS_Y + 8, shown)
+                else:
+                    yield text("small", x + 5, EVENTS_Y + 8, shown)
+
+
+def _labels(record: CallRecord) -> Iterator[tuple[int, str]]:
+    """What happened beside the talk. Keys that were pressed in a row are one label."""
+    pressed, began_ms, latest_ms = "", 0, 0
+    for moment in record.moments:
+        if pressed and (moment.what != "KeyPressed" or moment.at_ms > latest_ms + PRESSES_MS):
+            yield began_ms, f"caller presses {pressed}"
+            pressed = ""
+        if moment.what == "KeyPressed":
+            began_ms = began_ms if pressed else moment.at_ms
+            pressed, latest_ms = pressed + moment.detail, moment.at_ms
+        elif (label := _label(moment)) is not None:
+            yield moment.at_ms, label
+    if pressed:
+        yield began_ms, f"caller presses {pressed}"
+
+
+def _label(moment: Moment) -> str | None:
+    match moment.what:
+        case "KeysSent":
+            return f"agent presses {moment.detail}"
+        case "TransferEnded":
+            return f"transfer: {moment.detail}"
+        case "SessionLost":
+            return f"session lost: {moment.detail}"
+        case "SessionMoved":
+            return f"next session: {moment.detail.partition(' ')[0]}"
+        case "ChangeSession":
+            return f"changed: {moment.detail}"
+        case "AddText" if moment.detail.startswith("system: "):
+            return f"told: {moment.detail.removeprefix('system: ')}"
+        case "HangupAsked":
+            return f"hang-up asked: {moment.detail}"
+        case _:
+            return None
 
 
 def _voices(record: CallRecord, strip: _Strip) -> Iterator[str]:
@@ -255,7 +331,7 @@ def _barge_ins(record: CallRecord, strip: _Strip) -> Iterator[str]:
             heard_ms = sum(item.heard_ms for item in cut.items)
             received_ms = sum(item.received_ms for item in cut.items)
             label = f"barge-in: {heard_ms} of {received_ms} ms heard"
-            yield path("barge", f"M{x} 16V{STRIP - 6}")
+            yield path("barge", f"M{x} 16V{MARKS_Y + 9}")
             width = len(label) * CHAR_PX
             if x >= free_x:  # Two labels at one place are none.
                 free_x = x + width

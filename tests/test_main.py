@@ -15,6 +15,7 @@ from pathlib import Path
 
 import attrs
 import httpx
+import pytest
 import trio
 
 from actors.messages import SessionLive
@@ -26,6 +27,16 @@ from gateway.realtime import RealtimeSession, connect_to
 HANGS_S = 60
 """A command that takes longer will never end, however busy the machine is."""
 STOPPED_S = 5
+
+LEAKY = """
+name: leaky
+model:
+  answers:
+    - items: [{say: Hello.}, {call: {name: opening_hours, arguments: {day: Sunday}}}]
+    - items: [{say: Goodbye now.}, {call: {name: hangup, arguments: {reason: done}}}]
+caller: [{wait: call_end}]
+expect: {nowhere: [Goodbye now.]}
+"""
 
 BROKEN = """
 name: broken
@@ -118,11 +129,22 @@ async def test_several_scenarios_take_virtual_time_and_end_in_a_table(tmp_path: 
     assert lines[-1] == "2 scenarios: 1 ok, 1 wrong"
 
 
+async def test_all_scenarios_and_one_more_are_all_of_them_and_that_one(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text(BROKEN)
+    ended = await offhook(tmp_path, "rehearse", "--all", "quick", str(tmp_path / "broken.yaml"))
+
+    assert ended.status == 1, ended
+    assert ended.out.splitlines()[-1] == (
+        f"{len(names()) + 1} scenarios: {len(names())} ok, 1 wrong"
+    )
+
+
 async def test_one_scenario_in_virtual_time_is_told_and_writes_nothing(tmp_path: Path) -> None:
     ended = await offhook(tmp_path, "rehearse", "quick", "--virtual")
 
     assert ended.status == 0, ended
     assert "agent     “Acme Dental, hello.”" in ended.out
+    assert "ended     the agent hung up, its goodbye was heard" in ended.out
     assert list(await trio.Path(tmp_path).iterdir()) == []
 
 
@@ -144,6 +166,20 @@ async def test_a_rehearsal_that_goes_wrong_says_what_was_wrong(tmp_path: Path) -
 
     assert ended.status == 1, ended
     assert "wrong: the call ended in PeerLost" in ended.out
+
+
+@pytest.mark.parametrize("how", [[], ["--virtual"]], ids=["live", "virtual"])
+async def test_a_users_scenario_is_judged_alike_live_and_in_virtual_time(
+    tmp_path: Path, how: list[str]
+) -> None:
+    """Their agent has the tools of its files alone, and what the call left behind is looked at."""
+    (tmp_path / "mine.yaml").write_text(LEAKY)
+    ended = await offhook(tmp_path, "rehearse", str(tmp_path / "mine.yaml"), *how)
+
+    assert ended.status == 1, ended
+    assert "`nowhere`: 'Goodbye now.' is in " in ended.out
+    assert "call.json" in ended.out
+    assert "the script calls opening_hours, which was not offered" in ended.out
 
 
 async def test_a_rehearsal_that_is_stopped_was_not_a_success(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from actors.toolbox import Toolbox
-from gateway.config import ConfigError
-from gateway.lab.rehearse import rehearse
+from gateway.config import AgentSettings, Config, ConfigError
+from gateway.lab.rehearse import rehearse, with_agents_of
 from gateway.lab.scenario import (
     OUT_OF_ANSWERS,
     Answer,
@@ -40,7 +40,7 @@ def test_a_shipped_scenario_is_named_like_its_file_and_expects_an_ending(name: s
     scenario = load(name)
 
     assert scenario.name == name
-    assert scenario.expect.ending is not None
+    assert (scenario.expect.ending is not None) == scenario.expect.answered
     assert len(scenario.about) > 10
 
 
@@ -229,7 +229,15 @@ ANSWER = "model: {answers: [%s]}"
         pytest.param("3: 4", "3", "no such key"),
         pytest.param("agent: {voce: x}", "", "has no key `voce`, did you mean `voice`?"),
         pytest.param("agents: {a: {voce: x}}", "", "`agents.a` has no key `voce`"),
-        pytest.param("server: {bund: x}", "", "did you mean `bind`?"),
+        pytest.param("server: {bind: x}", "server.bind", "no such key"),
+        pytest.param("server: {unknown_numbers: refuze}", "server.unknown_numbers", "`refuse`?"),
+        pytest.param("called: '+49 30 77'", "", "`called` is a number"),
+        pytest.param("about: a\nabout: b", "", "the key `about` is written twice"),
+        pytest.param("caller: [{say: A, say: B}]", "", "the key `say` is written twice"),
+        pytest.param("caller: [{wait: agent_speaking, quiet_ms: 50}]", "caller[0]", "`quiet_ms`"),
+        pytest.param("caller: [{wait: agent_quiet, after_ms: 50}]", "caller[0]", "`after_ms`"),
+        pytest.param("expect: {answered: false, sessions: 1}", "expect", "`answered: false`"),
+        pytest.param("expect: {twiml: [Hangupp]}", "expect", "did you mean `Hangup`?"),
         pytest.param("caller: [{noise: {ms: 5}}]", "caller[0].noise", "ms"),
         pytest.param("caller: [{wait: key, key: x}]", "caller[0]", "0 to 9"),
         pytest.param("caller: [{key: '1', say: A}]", "caller[0]", "`wait: key`"),
@@ -254,6 +262,23 @@ def test_a_mistake_is_refused_where_it_is(text: str, where: str, what: str) -> N
     assert refused.value.where == where
     assert what in refused.value.what
     assert str(refused.value).startswith("mine.yaml: ")
+
+
+def test_a_configured_agent_keeps_what_a_scenario_does_not_change() -> None:
+    bank = AgentSettings(numbers=("+15005550009",), greeting="Acme Bank.")
+    configured = Config(agents={"bank": bank})
+    scenario = parse("name: x\nagents: {bank: {max_silence_s: 5}, new: {greeting: Hi.}}\n")
+
+    agents = with_agents_of(scenario, configured, Toolbox()).agents
+
+    assert agents["bank"] == attrs.evolve(bank, max_silence_s=5.0)
+    assert agents["new"] == AgentSettings(greeting="Hi.")
+
+
+def test_a_scenario_may_refuse_numbers_that_nobody_has() -> None:
+    scenario = parse("name: x\nserver: {unknown_numbers: refuse}\n")
+
+    assert with_agents_of(scenario, Config(), Toolbox()).server.unknown_numbers == "refuse"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "5", "name", "- :\n -", "{", "a: !!python/name:os.x"])

@@ -11,13 +11,16 @@ from typing import Any, Final
 import attrs
 import pytest
 
+from actors.ports import TransferOutcome
+from gateway.lab.callee import Callee
 from gateway.lab.far_end import Step
 from gateway.lab.rehearse import Rehearsed, rehearse
-from gateway.lab.scenario import load, names, shipped
+from gateway.lab.scenario import Answering, Scenario, load, names, parse, shipped
 from gateway.lab.verdict import judge
 
 NOT_BY_ITS_AGENT: Final = {
     "hold-music": "it is about the music; see below",
+    "number-refused": "it is about those whom no agent has",
     "session-rotation": "its agent is only patient",
     "session-lost": "its filler is the default's",
 }
@@ -73,6 +76,41 @@ def test_no_scenario_hangs_on_one_order_of_tasks(name: str, seed: int) -> None:
     assert rehearse(load(name), seed=seed).complaints == ()
 
 
+def test_a_number_that_is_answered_after_all_is_not_refused() -> None:
+    answered = attrs.evolve(load("number-refused"), server=Answering("default"))
+
+    assert "an agent answered the call" in rehearse(answered).complaints
+
+
+def test_an_answer_of_which_no_word_was_said_is_the_next_sessions() -> None:
+    scenario = parse("""
+name: lost-between
+model:
+  answers:
+    - items: [{say: Hello.}]
+    - after_ms: 2000
+      items: [{say: Here is the answer.}, {call: {name: hangup, arguments: {reason: done}}}]
+  faults: [{at: {at_ms: 4500}, do: close, connections: 1}]
+caller: [{wait: agent_quiet, say: A question.}, {wait: call_end}]
+expect: {sessions: 2, heard: [hello, here is the answer], tools: [hangup]}
+""")
+
+    assert rehearse(scenario).complaints == ()
+
+
+def test_a_callee_who_declines_has_not_answered() -> None:
+    whisper = load("transfer-whisper")
+    declined = attrs.evolve(whisper, callee=Callee(declines_after_ms=100))
+
+    assert not [one for one in _about_transfers(declined, "no-answer") if "transfer ended" in one]
+    assert [one for one in _about_transfers(declined, "busy") if "no-answer, not as busy" in one]
+
+
+def _about_transfers(scenario: Scenario, outcome: TransferOutcome) -> tuple[str, ...]:
+    expect = attrs.evolve(scenario.expect, transfer=outcome)
+    return rehearse(attrs.evolve(scenario, expect=expect)).complaints
+
+
 def test_a_call_in_a_phone_menu_is_one_call_with_one_record() -> None:
     """Three keys, so three streams more, and still the same session and the same record."""
     ivr = done("ivr")
@@ -102,7 +140,14 @@ def test_a_call_in_a_phone_menu_is_one_call_with_one_record() -> None:
         ("quick", {"untold": ("hung_up",)}, "`untold`: 'hung_up' is there all the same"),
         ("quick", {"record": {"agent": "x"}}, "`record.agent` is 'default', not 'x'"),
         ("quick", {"record": {"agnet": "x"}}, "`record.agnet` is missing; there is: call_sid"),
-        ("quick", {"nowhere": ("Are you open today?",)}, "`nowhere`: 'Are you open today?' was"),
+        (
+            "quick",
+            {"nowhere": ("Are you open today?",)},
+            "'Are you open today?' is in the flight log, call.json, timeline.svg",
+        ),
+        ("quick", {"nowhere": ("marin",)}, "is in the flight log, call.json, "),
+        ("quick", {"nowhere": ("pcmu",)}, "session.update to the model"),
+        ("quick", {"transfer": "busy"}, "nobody was called for a transfer"),
         ("quick", {"twiml": ("Dial",)}, "the last that the carrier did was Connect, not Dial"),
         ("send-dtmf", {"pressed": "1"}, "the other end was sent 2, not 1"),
         ("send-dtmf-in-band", {"pressed": "1"}, "the other end was sent 2, not 1"),

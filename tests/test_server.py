@@ -12,7 +12,16 @@ from structlog.testing import capture_logs
 from trio_websocket import ConnectionClosed
 
 from gateway.server import ServerLimits, serve
-from tests.doors import echo_app, frame, ping, read_until_closed, serving, upgrade
+from tests.doors import (
+    Receive,
+    Send,
+    echo_app,
+    frame,
+    ping,
+    read_until_closed,
+    serving,
+    upgrade,
+)
 
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 
@@ -350,3 +359,33 @@ async def test_cancelling_the_server_leaves_no_connection() -> None:
         nursery.cancel_scope.cancel()
     await read_until_closed(stream)
     await stream.aclose()
+
+
+async def test_both_sides_may_close_a_websocket_at_the_same_moment() -> None:
+    """A stream that a call leaves is closed by both: neither must trip over the other."""
+    leave = trio.Event()
+
+    async def app(scope: dict[str, object], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await echo_app(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        await leave.wait()
+        await send({"type": "websocket.close", "code": 1000})
+
+    with capture_logs() as logs:
+        async with serving(app, QUICK) as server:
+            for attempt in range(200):
+                leave = trio.Event()
+                stream = await server.connect()
+                await stream.send_all(upgrade())
+                await stream.receive_some()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stream.send_all, frame(CLOSE, b"\x03\xe8"))
+                    for _ in range(attempt % 8):
+                        await trio.lowlevel.checkpoint()
+                    leave.set()
+                await stream.aclose()
+
+    assert logs == []

@@ -187,6 +187,31 @@ def test_what_else_matters_has_a_line_each() -> None:
     ]
 
 
+def test_what_moves_a_call_about_has_a_line_each() -> None:
+    lines = Screen().shows(
+        (100, messages.SessionLost("1011")),
+        (900, messages.SessionMoved("sess_2", "lost")),
+        (1000, messages.AddText("system", "Nobody\nspeaks.")),
+        (1100, messages.AddText("user", "[The caller pressed 1 on the keypad.]")),
+        (1200, messages.ChangeSession("You are a pirate.", "de")),
+        (2000, messages.StreamLeft()),
+        (3000, messages.KeysSent("7w3")),
+        (3000, messages.StreamMoved("MZ2")),
+        (4000, messages.TransferEnded("busy")),
+    )
+
+    assert lines == [
+        "   +0.10 s  session   lost (1011); another one is being opened",
+        "   +0.90 s  session   goes on in sess_2: lost",
+        "   +1.00 s  session   told: Nobody speaks.",
+        "   +1.20 s  session   changed: speak de; You are a pirate.",
+        "   +2.00 s  carrier   takes the call elsewhere",
+        "   +3.00 s  agent     presses 7w3",
+        "   +3.00 s  carrier   is back, on another stream",
+        "   +4.00 s  transfer  busy",
+    ]
+
+
 def test_the_end_says_why_and_where_the_records_lie() -> None:
     screen = Screen()
     screen.view.show(41_200, messages.StreamStopped())
@@ -204,6 +229,7 @@ def test_the_end_says_why_and_where_the_records_lie() -> None:
         (CallerHungUp(), "the caller hung up"),
         (AgentHungUp("x", goodbye_heard=False), "its goodbye was NOT heard: x"),
         (PeerLost("session", 1011, "timeout"), "the session was lost (1011): timeout"),
+        (PeerLost("session", 1011, ""), "the session was lost (1011)"),
         (PeerLost("carrier", None, "silent"), "the carrier was lost: silent"),
         (Crashed("tools", "ValueError: x"), "a bug in tools: ValueError: x"),
         (exits.Refused("quota", "no money"), "the session was refused (quota): no money"),

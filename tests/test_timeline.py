@@ -11,20 +11,28 @@ from hypothesis import strategies as st
 
 from actors.exits import AgentHungUp, CallerHungUp, Exit
 from actors.messages import (
+    AddText,
     BargedIn,
     CallerTranscript,
     ItemAudio,
     ItemCut,
     ItemHeard,
     ItemTranscript,
+    KeyPressed,
+    KeysSent,
     MarkEchoed,
     PlayoutStarted,
     ResponseFinished,
     ResponseStarted,
+    SessionLost,
+    SessionMoved,
     SpeechStarted,
     SpeechStopped,
+    StreamLeft,
+    StreamMoved,
     ToolFinished,
     ToolStarted,
+    TransferEnded,
 )
 from actors.policy.journal import CallRecord, Journal
 from gateway.timeline import STRIPS_MAX, WIDTH, WORDS_MAX, draw
@@ -127,6 +135,45 @@ def test_tools_at_the_same_time_lie_below_each_other() -> None:
     assert "slots 7999 ms" in texts(svg)
 
 
+def test_what_happened_beside_the_talk_is_drawn_and_written() -> None:
+    svg = draw(
+        recorded(
+            (1000, KeyPressed("4")),
+            (1500, KeyPressed("#")),
+            (9000, KeyPressed("1")),
+            (14_000, AddText("system", "Nobody speaks.")),
+            (19_000, StreamLeft()),
+            (20_000, KeysSent("7w3")),
+            (20_001, StreamMoved("MZ2")),
+            (25_000, SessionLost("1011")),
+            (30_000, SessionMoved("sess_2", "lost")),
+            (35_000, TransferEnded("busy")),
+        )
+    )
+
+    for words in (
+        *("caller presses 4#", "caller presses 1", "told: Nobody speaks.", "agent presses 7w3"),
+        *("session lost: 1011", "next session: lost", "transfer: busy"),
+    ):
+        assert words in texts(svg)
+    phone, model = bars(svg, "gap")
+    assert float(model.get("width", 0)) == pytest.approx(5 * float(phone.get("width", 0)), rel=0.02)
+
+
+def test_a_phone_that_never_came_back_is_missing_to_the_end() -> None:
+    svg = draw(recorded((30_000, StreamLeft()), ended_ms=40_000))
+
+    (gap,) = bars(svg, "gap")
+    assert float(gap.get("width", 0)) == pytest.approx(float(gap.get("x", 0)) / 3, abs=0.3)
+
+
+def test_events_at_one_moment_are_all_there_to_be_pointed_at() -> None:
+    svg = draw(recorded(*[(1000 + n, TransferEnded(f"outcome{n}")) for n in range(5)]))
+
+    tips = ["".join(one.itertext()) for one in bars(svg, "event")]
+    assert [f"outcome{n}" in tip for n, tip in enumerate(tips)] == [True] * 5
+
+
 def test_a_failed_response_looks_like_one() -> None:
     svg = draw(
         recorded((1000, ResponseStarted("r")), (2000, ResponseFinished("r", "failed", "quota")))
@@ -191,6 +238,8 @@ def test_nothing_that_is_said_becomes_markup(attack: str) -> None:
         *exchange(1000, attack, attack, attack),
         (20_000, ToolStarted(attack, attack)),
         (20_100, ToolFinished(attack, attack, "failed", attack)),
+        (21_000, TransferEnded(attack)),
+        (22_000, KeyPressed(attack)),
     )
     record = attrs.evolve(
         record, call_sid=attack, from_number=attack, agent=attack, model=attack, started_at=attack
@@ -220,6 +269,12 @@ NOTES = st.one_of(
     st.builds(ToolFinished, NAMES, NAMES, st.just("returned"), st.text(max_size=9)),
     st.builds(BargedIn, st.lists(st.builds(ItemCut, NAMES, MS, MS), max_size=2).map(tuple)),
     st.builds(MarkEchoed, NAMES),
+    st.builds(KeyPressed, NAMES),
+    st.builds(TransferEnded, st.text(max_size=20)),
+    st.builds(SessionLost, NAMES),
+    st.builds(SessionMoved, NAMES, NAMES),
+    st.builds(StreamLeft),
+    st.builds(StreamMoved, NAMES),
 )
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import attrs
 
 from actors.exits import Exit
 from actors.ports import TransferOutcome
 from gateway.lab.strict_yaml import hint
+
+VERBS: Final = frozenset(
+    {"Say", "Pause", "Play", "Connect", "Dial", "Record", "Redirect", "Reject", "Hangup"}
+)
+"""What a carrier can be asked to do."""
+_OF_REFUSALS: Final = {"answered", "heard", "twiml", "within_ms"}
+"""What can be expected of a call that no agent takes."""
 
 Ending = str
 """The name of an `Exit` class."""
@@ -23,6 +30,8 @@ class Expectation:
     Patterns are regular expressions that have to be found, in this order, whatever their case.
     """
 
+    answered: bool = True
+    """False: no agent is to take the call, and nothing but `heard` and `twiml` is checked."""
     ending: Ending | None = None
     tools: tuple[str, ...] | None = None
     """Names of the functions that the model called, in order."""
@@ -71,6 +80,13 @@ class Expectation:
         names = [exit_class.__name__ for exit_class in get_args(Exit)]
         if self.ending is not None and self.ending not in names:
             raise ValueError(f"no call ends in `{self.ending}`{hint(self.ending, names)}")
+        values = attrs.asdict(self, recurse=False)
+        written = {name for name, value in values.items() if value not in (None, (), {})}
+        if not self.answered and written - _OF_REFUSALS:
+            raise ValueError("with `answered: false` go `heard`, `twiml` and `within_ms` alone")
+        for verb in self.twiml:
+            if verb not in VERBS:
+                raise ValueError(f"`twiml`: there is no verb `{verb}`{hint(verb, VERBS)}")
         for name in ("heard", "unheard", "said", "instructions", "told", "primed", "untold"):
             _check_patterns(name, getattr(self, name))
         _check_patterns("whisper", [self.whisper] if self.whisper else [])

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import attrs
 
 KEYS: Final = frozenset("0123456789*#ABCD")
+QUIET_MS: Final = 500
 
 
 @attrs.frozen
@@ -32,7 +33,7 @@ class Step:
     wait_ms: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     """Without `wait`: from the end of the step before. The line is digital silence meanwhile, as
     that of a phone on mute."""
-    quiet_ms: int = attrs.field(default=500, validator=attrs.validators.ge(0))
+    quiet_ms: int = attrs.field(default=QUIET_MS, validator=attrs.validators.ge(0))
     """For `agent_quiet`: how long playout has been empty after the agent spoke."""
     after_ms: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     """For `agent_speaking`: how long the agent's audio has been playing."""
@@ -54,6 +55,10 @@ class Step:
             raise ValueError("a step waits for something or does something")
         if self.wait is not None and self.wait_ms:
             raise ValueError("a step has either `wait` or `wait_ms`")
+        if self.quiet_ms != QUIET_MS and self.wait != "agent_quiet":
+            raise ValueError("`quiet_ms` goes with `wait: agent_quiet`")
+        if self.after_ms and self.wait != "agent_speaking":
+            raise ValueError("`after_ms` goes with `wait: agent_speaking`; `wait_ms` just waits")
         if self.key is not None and (self.wait != "key" or self.key not in KEYS):
             raise ValueError("`key` is one of 0 to 9, *, #, A to D, and goes with `wait: key`")
         if self.say is not None and not self.say.strip():

@@ -147,6 +147,10 @@ class RehearsalModel:
         """Events sent, by type."""
         return self._outbox.sent
 
+    def abandon(self) -> None:
+        """The connection is gone. An answer that nobody heard a word of is the next session's."""
+        self._live.replies.abandon()
+
     @property
     def errors(self) -> list[str]:
         """Codes of the errors sent, in order."""

@@ -158,6 +158,7 @@ async def _serve_admitted(request: WebSocketRequest, model: RehearsalModel) -> N
     socket = await request.accept()
     try:
         await serve_session(model, socket)
+        model.abandon()
     finally:
         deadline_s = _DEAF_S if model.ignores_close else _GOODBYE_S
         with trio.move_on_after(deadline_s):

@@ -166,6 +166,8 @@ class Rehearse:
             observer=view.show,
             seed=seed,
         )
+        if done.ending is not None:
+            view.ended(done.ending)
         if done.complaints:
             wrong = [f"wrong: {complaint}" for complaint in done.complaints]
             pytest.fail("\n".join([*wrong, "", told.getvalue()]), pytrace=False)

@@ -18,6 +18,7 @@ import orjson
 import trio
 from quart_trio import QuartTrio
 
+from actors.exits import Exit
 from actors.policy.journal import Observer
 from actors.policy.record import CallRecord
 from actors.ports import Session
@@ -56,6 +57,7 @@ from gateway.left_message import LeftMessage
 from gateway.phone_call import Outside, open_session
 from gateway.realtime import Connect, Use
 from gateway.store import to_json
+from gateway.timeline import draw
 
 MORNING: Final = datetime(2026, 1, 5, 9, tzinfo=UTC)
 """What the wall clock shows when a rehearsal begins: a Monday."""
@@ -78,6 +80,8 @@ class Rehearsed:
     record: Mapping[str, Any] | None
     """`call.json`; `None`: none was written."""
     testimony: Testimony
+    ending: Exit | None
+    """How the call ended; `None`: nobody wrote it down."""
     complaints: tuple[str, ...]
     """What was wrong, in sentences; empty: nothing was."""
     events: tuple[Mapping[str, Any], ...]
@@ -132,14 +136,19 @@ def with_agents_of(scenario: Scenario, config: Config, toolbox: Toolbox) -> Conf
     settings = partial(agent_settings, functions=functions)
     agent = settings(scenario.agent, config.agent, place=f"agent of {scenario.name}")
     agents = {
-        name: settings(table, agent, place=f"agents.{name} of {scenario.name}")
+        name: settings(
+            table, config.agents.get(name, agent), place=f"agents.{name} of {scenario.name}"
+        )
         for name, table in scenario.agents.items()
     }
     return attrs.evolve(
         config,
         agent=agent,
         agents={**config.agents, **agents},
-        server=attrs.evolve(config.server, **scenario.server),
+        server=attrs.evolve(
+            config.server,
+            unknown_numbers=scenario.server.unknown_numbers or config.server.unknown_numbers,
+        ),
     )
 
 
@@ -272,6 +281,7 @@ class _Stage:
             report=report,
             record=record,
             testimony=testimony,
+            ending=records[0].ending if records else None,
             complaints=(
                 *judge(self.scenario.expect, report, record, testimony),
                 *self._breaches(),
@@ -288,10 +298,14 @@ class _Stage:
 
     def _left_behind(
         self, records: list[CallRecord], events: tuple[Mapping[str, Any], ...]
-    ) -> Iterator[bytes]:
-        yield self._flight.text()
-        yield from map(to_json, records)
-        yield from (repr(event).encode() for event in events)
+    ) -> Iterator[tuple[str, bytes]]:
+        yield "the flight log", self._flight.text()
+        yield from (("call.json", to_json(record)) for record in records)
+        yield from (("timeline.svg", draw(record).encode()) for record in records)
+        yield from (
+            ("message.json", repr(attrs.asdict(message)).encode()) for message in self._messages
+        )
+        yield from ((f"the log, {event.get('event')}", repr(event).encode()) for event in events)
 
     def _breaches(self) -> Iterator[str]:
         """What the model's server would not have taken, or should not have been asked."""
@@ -351,6 +365,7 @@ class _Stage:
             await client.aclose()
         finally:
             client.abort()
+            model.abandon()
 
     def _utc_now(self) -> datetime:
         return MORNING + timedelta(seconds=trio.current_time() - self._began_s)

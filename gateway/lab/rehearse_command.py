@@ -13,6 +13,7 @@ from rich.console import Console
 from actors.toolbox import Toolbox
 from gateway.config import Config
 from gateway.lab import scenario as scenarios
+from gateway.lab.demo_tools import demo_tools
 from gateway.lab.rehearse import Rehearsed, rehearse
 from gateway.lab.scenario import Scenario, ScenarioError
 from gateway.terminal import TerminalView
@@ -28,7 +29,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--config", type=Path, help="the agents; shipped scenarios have their own otherwise"
     )
     command.add_argument("--list", action="store_true", help="list the shipped scenarios")
-    command.add_argument("--all", action="store_true", help="every shipped scenario")
+    command.add_argument("--all", action="store_true", help="every shipped scenario, and SCENARIO")
     command.add_argument(
         "--virtual",
         action="store_true",
@@ -54,26 +55,34 @@ def run(arguments: argparse.Namespace, load: Load) -> int:
     if arguments.list:
         show_list(console, scenarios.shipped())
         return 0
-    wanted = arguments.scenarios or [] if not arguments.all else scenarios.names()
-    chosen = [with_somebody(name) for name in wanted or ["front-desk"]]
+    wanted = [*(scenarios.names() if arguments.all else ()), *arguments.scenarios]
+    wanted = list(dict.fromkeys(wanted)) or ["front-desk"]
+    chosen = [with_somebody(name) for name in wanted]
     shown = len(chosen) == 1
     wrong = 0
-    for name, scenario in zip(wanted or ["front-desk"], chosen, strict=True):
+    for name, scenario in zip(wanted, chosen, strict=True):
         is_shipped = name in scenarios.names()
         config = Config() if is_shipped and arguments.config is None else load(arguments.config)
         view = TerminalView(console=console) if shown else None
         done = rehearse(
             scenario,
-            toolbox=None if is_shipped else Toolbox(),
+            toolbox=toolbox_for(name),
             config=config,
             observer=None if view is None else view.show,
         )
+        if view is not None and done.ending is not None:
+            view.ended(done.ending)
         wrong += bool(done.complaints)
         _show(console, done)
     if not shown:
         console.print(f"{len(chosen)} scenarios: {len(chosen) - wrong} ok, {wrong} wrong")
     sys.stdout.flush()
     return int(wrong > 0)
+
+
+def toolbox_for(name: str) -> Toolbox:
+    """The functions of a scenario: a user's has those of its agents' files, and no others."""
+    return demo_tools() if name in scenarios.names() else Toolbox()
 
 
 def show_list(console: Console, shipped: Iterable[Scenario]) -> None:

@@ -91,10 +91,8 @@ class Replies:
 
         """
         del self._running[reply.response_id]
-        if reply.status == "cancelled" and not any(part.began for part in reply.parts):
-            # Nobody heard any of it, so it is still what comes next: a caller who pauses in the
-            # middle of a question does not derail the scenario.
-            self.progress.answers_used -= 1
+        if reply.status == "cancelled":
+            self._give_back(reply)
         if reply.status == "failed":
             usage = self._meter.nothing()
         else:
@@ -104,6 +102,18 @@ class Replies:
         self.outbox.emit("rate_limits.updated", {"rate_limits": [self._meter.limit()]})
         calls = [part.entry.item for part in reply.parts if part.kind == "call" and part.began]
         return [item for item in calls if item["status"] == "completed"]
+
+    def abandon(self) -> None:
+        """The connection is gone, and with it what was in progress."""
+        for reply in self._running.values():
+            self._give_back(reply)
+        self._running.clear()
+
+    def _give_back(self, reply: Reply) -> None:
+        if not any(part.began for part in reply.parts):
+            # Nobody heard any of it, so it is still what comes next: neither a caller who pauses in
+            # the middle of a question derails the scenario, nor a session that is lost.
+            self.progress.answers_used -= 1
 
     def _make_reply(self, settings: Json, now_ms: int, *, in_band: bool) -> Reply:
         answer = self._next_answer()

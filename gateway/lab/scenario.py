@@ -12,11 +12,12 @@ from typing import Any, Final, Literal
 import attrs
 
 from gateway.agents import AgentSettings
-from gateway.config import ServerSettings
+from gateway.convert import UnknownNumbers
 from gateway.lab.callee import Callee
 from gateway.lab.expectation import Expectation
 from gateway.lab.far_end import Noise, Room, Step, check_rooms
 from gateway.lab.strict_yaml import YamlFileError, hint, read
+from gateway.rules import is_number
 
 __all__ = [
     "OUT_OF_ANSWERS",
@@ -201,6 +202,14 @@ class ModelScript:
 
 
 @attrs.frozen
+class Answering:
+    """Keys of `[server]` that a rehearsal can change."""
+
+    unknown_numbers: UnknownNumbers | None = None
+    """`None`: as configured."""
+
+
+@attrs.frozen
 class Scenario:
     """One rehearsed call."""
 
@@ -212,8 +221,8 @@ class Scenario:
     """Keys of `[agent]` that are otherwise than configured."""
     agents: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
     """Further agents, as `[agents.NAME]`."""
-    server: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    """Keys of `[server]` that are otherwise than configured."""
+    server: Answering = attrs.field(factory=Answering)
+    """What of `[server]` is otherwise than configured."""
     called: str | None = None
     """The number that is called; `None`: that of the rehearsal."""
     calling: str | None = None
@@ -233,7 +242,10 @@ class Scenario:
         _check_keys("agent", self.agent, AgentSettings)
         for name, table in self.agents.items():
             _check_keys(f"agents.{name}", table, AgentSettings)
-        _check_keys("server", self.server, ServerSettings)
+        if self.called is not None and not is_number(self.called):
+            raise ValueError(
+                f"`called` is a number as +4930123456, or a SIP URI, not {self.called!r}"
+            )
 
     def agent_lines(self) -> list[str]:
         """Everything the model may say, in order, without repetitions."""

@@ -16,6 +16,7 @@ import yaml
 from cattrs.gen import make_dict_structure_fn
 
 Shape = TypeVar("Shape")
+_MERGE: Final = "tag:yaml.org,2002:merge"
 Shorthand = Callable[[object], object | None]
 """Reads another way to write a value; `None`: this is not it."""
 
@@ -55,7 +56,7 @@ def read(
 
     """
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, _Loader)  # noqa: S506 - a safe one.
     except (yaml.YAMLError, RecursionError) as problem:
         raise error(source, "", f"not YAML: {problem}") from problem
     try:
@@ -63,6 +64,22 @@ def read(
     except (cattrs.BaseValidationError, ValueError, TypeError, KeyError) as problem:
         where, what = _first_problem(problem, "")
         raise error(source, where, what) from problem
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is written twice: the first would be ignored without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Read one mapping."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key `{key.value}` is written twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def hint(wrong: str, valid: Iterable[str]) -> str:

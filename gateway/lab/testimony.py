@@ -32,18 +32,15 @@ class Testimony:
     """Lines of the agent's that the caller's ear recognised."""
     sessions: tuple[tuple[Json, ...], ...] = ()
     """Client events of every session of the model's, in order; without the caller's audio."""
-    left_behind: tuple[bytes, ...] = attrs.field(default=(), repr=False)
-    """Everything that the call wrote into files and logs."""
+    left_behind: tuple[tuple[str, bytes], ...] = attrs.field(default=(), repr=False)
+    """Everything that the call wrote into files and logs, and where."""
 
 
 def judge_testimony(expect: Expectation, report: CallReport, testimony: Testimony) -> Iterator[str]:
     """Complain about what was heard and sent."""
     yield from _of_ear(expect, report, testimony)
     yield from _of_sessions(expect, testimony)
-    sent = [orjson.dumps(event) for events in testimony.sessions for event in events]
-    for text in expect.nowhere:
-        if any(text.encode() in one for one in (*testimony.left_behind, *sent)):
-            yield f"`nowhere`: {text!r} was left behind, or sent to the model"
+    yield from _of_traces(expect, testimony)
 
 
 def missing_patterns(key: str, patterns: Sequence[str], texts: Iterable[str]) -> Iterator[str]:
@@ -129,6 +126,16 @@ def _of_sessions(expect: Expectation, testimony: Testimony) -> Iterator[str]:
     yield from missing_patterns("primed", expect.primed, told[-1] if told else [])
     everything = (orjson.dumps(event).decode() for events in sessions for event in events)
     yield from _found("untold", expect.untold, everything)
+
+
+def _of_traces(expect: Expectation, testimony: Testimony) -> Iterator[str]:
+    traces = list(testimony.left_behind)
+    for events in testimony.sessions:
+        traces += [(f"{event.get('type')} to the model", orjson.dumps(event)) for event in events]
+    for text in expect.nowhere:
+        where = dict.fromkeys(name for name, trace in traces if text.encode() in trace)
+        if where:
+            yield f"`nowhere`: {text!r} is in {', '.join(where)}"
 
 
 def _found(key: str, patterns: Iterable[str], texts: Iterable[str]) -> Iterator[str]:

@@ -28,7 +28,7 @@ SLACK_MS: Final = 60
 """What the clocks and the scheduler of one machine take."""
 
 _ORDERLY: Final = ("AgentHungUp", "CallerHungUp", "Transferred")
-_VERBS: Final = {"ConnectStream": "Connect"}
+_VERBS: Final = {"ConnectStream": "Connect", "PlayDigits": "Play"}
 """Verbs whose class has another name."""
 _HARMLESS: Final = {"response_cancel_not_active"}
 """Refusals that no client can avoid: the response ended while the order was on its way."""
@@ -50,6 +50,8 @@ def judge(
             says about it is not checked.
 
     """
+    if not expect.answered:
+        return tuple(_of_refusal(expect, report, record))
     complaints = list(_of_phone(expect, report))
     if testimony is not None:
         complaints += judge_testimony(expect, report, testimony)
@@ -60,6 +62,16 @@ def judge(
         complaints += not_part("record", expect.record, record)
         complaints += _of_both(report, record)
     return tuple(complaints)
+
+
+def _of_refusal(
+    expect: Expectation, report: CallReport, record: Mapping[str, Any] | None
+) -> Iterator[str]:
+    if report.stream_sids or record is not None:
+        yield "an agent answered the call"
+    yield from _of_carrier(expect, report)
+    said = [verb.text for verb in report.verbs if isinstance(verb, Say)]
+    yield from missing_patterns("heard", expect.heard, said)
 
 
 def _of_phone(expect: Expectation, report: CallReport) -> Iterator[str]:
@@ -95,14 +107,16 @@ def _of_carrier(expect: Expectation, report: CallReport) -> Iterator[str]:
     if expect.transfer is None and expect.whisper is None:
         return
     transfer = report.transfers[-1] if report.transfers else None
-    status = None
-    if transfer is not None:
-        status = "answered" if transfer.bridged else transfer.status
+    if transfer is None:
+        yield "nobody was called for a transfer"
+        return
+    status = "answered" if transfer.bridged else transfer.status
+    if status == "completed":  # Somebody took it, and would not speak: not an answer to the caller.
+        status = "no-answer"
     if expect.transfer is not None and status != expect.transfer:
         yield f"the transfer ended as {status}, not as {expect.transfer}"
     if expect.whisper is not None:
-        whisper = "" if transfer is None else transfer.whisper or ""
-        yield from missing_patterns("whisper", [expect.whisper], [whisper])
+        yield from missing_patterns("whisper", [expect.whisper], [transfer.whisper or ""])
 
 
 def _of_record(expect: Expectation, record: Mapping[str, Any]) -> Iterator[str]:
