@@ -79,9 +79,8 @@ Goodbye: TypeAlias = Callable[[], Awaitable[None]]
 class Limits:
     """Every bound a call lives under."""
 
-    call_s: float = 3540.0
-    """A session of the model ends after 60 minutes, whatever we do; a minute of it may be gone
-    before the caller is on the line."""
+    call_s: float = 3600.0
+    """An hour, so that nobody pays for a forgotten call. Sessions are another matter."""
     tool_s: float = 8.0
     """For one tool. What it waits for the carrier or for the caller's keys is not counted."""
     cleanup_s: float = 2.0

@@ -48,7 +48,7 @@ class CallSettings:
     """What a call may take, and where it leaves its records."""
 
     directory: Path = Path("calls")
-    max_call_s: float = 3540.0
+    max_call_s: float = 3600.0
     """Up to the four hours of Twilio's. An agent may have its own."""
     max_concurrent: int = 100
     """Calls being connected or held. One more is told that the line is busy."""
