@@ -65,6 +65,8 @@ class Lines:
     """The filler lines of all agents. Kept in `folder`, one file each, as mu-law."""
 
     folder: Path
+    espeak: str | None = attrs.field(factory=lambda: shutil.which("espeak-ng"))
+    """The program; `None`: it is not installed."""
     _known: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
     _spoken: set[str] = attrs.field(factory=set[str], init=False)
     """Those in the agent's own voice, and those that are being rendered."""
@@ -99,8 +101,8 @@ class Lines:
         if kept:
             self._known[name] = kept
             return True
-        if name not in self._known:
-            spoken = await say_by_espeak(words)
+        if name not in self._known and self.espeak is not None:
+            spoken = await say_by_espeak(words, self.espeak)
             if spoken:
                 self._known[name] = spoken
         said = await say_by_model(agent, words, connect)
@@ -144,12 +146,8 @@ async def say_by_model(agent: AgentSettings, words: str, connect: Connect) -> by
     return bytes(heard) if is_whole and 0 < len(heard) <= LONGEST_BYTES else None
 
 
-async def say_by_espeak(words: str) -> bytes | None:
-    """Have espeak-ng say these words. `None`: it is not there, or did not."""
-    program = shutil.which("espeak-ng")
-    if program is None:
-        await trio.lowlevel.checkpoint()
-        return None
+async def say_by_espeak(words: str, program: str) -> bytes | None:
+    """Have espeak-ng say these words. `None`: it did not."""
     with trio.move_on_after(ESPEAK_S):
         try:
             done = await trio.run_process(
@@ -157,13 +155,12 @@ async def say_by_espeak(words: str) -> bytes | None:
                 stdin=words.encode(),
                 capture_stdout=True,
                 capture_stderr=True,
+                check=False,
             )
-        except (OSError, trio.TrioInternalError) as error:
+        except OSError as error:
             log.info("filler.no_espeak", error=type(error).__name__)
             return None
-        except Exception:  # noqa: BLE001 - a program that fails; the tones are left.
-            return None
-        return _from_wav(done.stdout)
+        return _from_wav(done.stdout) if done.returncode == 0 else None
     return None
 
 

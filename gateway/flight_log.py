@@ -2,7 +2,8 @@
 
 Pure. A log is lines of JSON, compressed in zstd frames that each stand alone, so that whatever was
 written before a crash can be read. The first line says what the call was about; every other is
-`[ms since the session began to connect, place, content]`, in the words of `gateway.tap`.
+`[ms since the session began to connect, place, content]`, in the words of `gateway.tap`; from the
+second of the call's connections to a model on, with the number of that behind it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from actors.messages import CreateResponse
 from actors.policy.manners import Manners
 from actors.policy.record import CallFacts
 from actors.wire.openai import SessionSettings
+from gateway.connections import Bounds
 from gateway.realtime import Patience
 from gateway.tap import Content
 
-FORMAT: Final = 1
-"""Raised when an older reader would misread a log."""
+FORMAT: Final = 2
+"""Raised when an older reader would misread a log. 1: a call had one connection to a model."""
 LARGEST_BYTES: Final = 128 * 2**20
 """Uncompressed. Twice what a recorder writes; more is a bomb."""
 _BITE: Final = 1024
@@ -41,6 +43,16 @@ class NotAFlightLog(Exception):
 
     def __str__(self) -> str:
         return self.reason
+
+
+@attrs.frozen
+class Lasting:
+    """How a session goes on that outlives its connections."""
+
+    bounds: Bounds
+    fallback_model: str | None
+    unix_s: float | None
+    """When the call began. `None`: its session had no clock to compare with."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +76,8 @@ class Header:
     patience: Patience
     manners: Manners = attrs.field(factory=Manners)
     """Older logs have none: those calls had none."""
+    lasting: Lasting | None = None
+    """`None`: the session was one connection, and ended with it."""
 
     def plan(self) -> Plan:
         """The plan of the same call."""
@@ -87,6 +101,8 @@ class Entry:
     place: str
     content: Any
     """JSON: a list that begins with a word, an event of the model's, or text that is none."""
+    session: int = 1
+    """Which of the call's connections to a model it is about, counted from 1."""
 
 
 @attrs.frozen
@@ -125,7 +141,13 @@ class FlightLog:
 
 
 def header_of(
-    plan: Plan, session: SessionSettings, patience: Patience, limits: Limits, *, with_audio: bool
+    plan: Plan,
+    session: SessionSettings,
+    patience: Patience,
+    limits: Limits,
+    lasting: Lasting | None = None,
+    *,
+    with_audio: bool,
 ) -> Header:
     """The header of a call that is about to begin."""
     return Header(
@@ -143,6 +165,7 @@ def header_of(
         session=session,
         patience=patience,
         manners=plan.manners,
+        lasting=lasting,
     )
 
 
@@ -162,12 +185,13 @@ def write_header(header: Header) -> bytes:
     return orjson.dumps(_converter.unstructure(header))
 
 
-def write_entry(at_ms: float, place: str, content: Content) -> bytes:
+def write_entry(at_ms: float, place: str, content: Content, session: int = 1) -> bytes:
     """One line of a log, without its line break. Never raises."""
+    number = [session] if session > 1 else []
     try:
-        return orjson.dumps([round(at_ms, 3), place, content])
+        return orjson.dumps([round(at_ms, 3), place, content, *number])
     except orjson.JSONEncodeError:  # Half a surrogate pair is a Python string, and no JSON.
-        return orjson.dumps([round(at_ms, 3), place, ["unwritable", ascii(content)]])
+        return orjson.dumps([round(at_ms, 3), place, ["unwritable", ascii(content)], *number])
 
 
 def compress(text: bytes) -> bytes:
@@ -209,9 +233,15 @@ def parse(text: bytes) -> FlightLog:
 
 def _entry(line: bytes) -> Entry:
     try:
-        at_ms, place, content = orjson.loads(line)
-        if isinstance(at_ms, int | float) and isinstance(place, str):
-            return Entry(float(at_ms), place, content)
+        at_ms, place, content, *number = orjson.loads(line)
+        session = number[0] if number else 1
+        if (
+            isinstance(at_ms, int | float)
+            and isinstance(place, str)
+            and isinstance(session, int)
+            and session >= 1
+        ):
+            return Entry(float(at_ms), place, content, session)
     except (ValueError, TypeError):
         pass
     raise NotAFlightLog(f"has a line that makes no sense: {line[:80]!r}")

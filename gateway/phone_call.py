@@ -29,7 +29,7 @@ from gateway.realtime import Connect, RealtimeSession, connect_to
 from gateway.recording import WavRecorder
 from gateway.session_settings import listening, session_settings, suited_to
 from gateway.store import FolderStore, call_folder
-from gateway.tap import Flight
+from gateway.tap import Flight, Sessions
 
 
 class Records(CallStore, Protocol):
@@ -147,14 +147,16 @@ def open_session(
         model, server = ways[which]
         return connect_for(model) if connect_for is not None else connect_to(server, model)
 
+    flights = Sessions(flight)
+
     def open_one(settings: SessionSettings, which: Which) -> RealtimeSession:
         suited = suited_to(settings, ways[which][0])
-        return RealtimeSession(connect(which), suited, flight=flight)
+        return RealtimeSession(connect(which), suited, flight=flights.next())
 
     session = LastingSession(
         open_one=open_one,
         settings=session_settings(agent, toolbox, instructions_of(outside, incoming)),
-        has_fallback=ways["fallback"] != ways["first"],
+        fallback_model=ways["fallback"][0] if ways["fallback"] != ways["first"] else None,
         line=partial(_line, outside, agent),
         wall_s=lambda: outside.utc_now().timestamp(),
         flight=flight,

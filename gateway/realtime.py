@@ -61,8 +61,9 @@ class Patience:
     """One message. The kernel takes it at once unless the peer has stopped reading."""
     close_s: float = 0.15
     """The whole goodbye: within what a lost leg may leave behind, which is 250 ms."""
-    ping_every_s: float = 15.0
-    pong_s: float = 10.0
+    ping_every_s: float = 5.0
+    """A line that swallows everything is found out by this alone while the caller waits."""
+    pong_s: float = 5.0
 
 
 DEFAULT_PATIENCE: Final = Patience()
@@ -128,6 +129,8 @@ class RealtimeSession:
     patience: Patience = DEFAULT_PATIENCE
     flight: Flight | None = None
     """Is told what crosses the socket, from the first attempt on."""
+    heard_s: float = attrs.field(default=float("-inf"), init=False)
+    """When the server gave its last sign of life, on trio's clock."""
     ignored: Counter[str] = attrs.field(factory=Counter[str], init=False)
     """Events of types nobody told us of, by type, and those that could not be read."""
     _socket: Socket | None = attrs.field(default=None, init=False)
@@ -291,6 +294,7 @@ class RealtimeSession:
             try:
                 with trio.fail_after(pong_s):
                     await socket.ping()
+                self.heard_s = trio.current_time()
             except trio.TooSlowError:
                 self._note("model.closed", ["no pong"])
                 # Leaving the context closes the socket, and wakes whoever reads it.
@@ -314,9 +318,11 @@ class RealtimeSession:
 
     async def _next(self, socket: Socket) -> str | bytes:
         try:
-            return await socket.get_message()
+            message = await socket.get_message()
         except ConnectionClosed as closed:
             raise self._why_closed(closed) from None
+        self.heard_s = trio.current_time()
+        return message
 
     async def _send(self, socket: Socket, text: str, audio: AppendAudio | None = None) -> None:
         """Send one event; `audio` if that is all there is in it, as the call gave it."""

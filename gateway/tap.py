@@ -41,6 +41,7 @@ Place = Literal[
     "tool",
     "call",
     "flight",
+    "line",
 ]
 """Where something crossed. `flight` is what the log says about itself."""
 
@@ -76,6 +77,16 @@ class Flight(Tap, Protocol):
     Resource handling: whoever makes it starts `run`; who runs the call says `begin` and `aclose`.
     """
 
+    def note(self, place: Place, content: Content, session: int = 1) -> None:
+        """See `Tap`.
+
+        Args:
+            place: Where it crossed.
+            content: What it was.
+            session: Which of the call's connections to a model it is about, counted from 1.
+
+        """
+
     def begin(self, header: bytes) -> None:
         """The call has begun: what was noted so far and what follows is worth keeping."""
 
@@ -84,6 +95,49 @@ class Flight(Tap, Protocol):
 
     async def aclose(self) -> None:
         """Put away the rest. Idempotent; never raises but `Cancelled`."""
+
+
+@attrs.frozen(eq=False)
+class OfSession:
+    """A flight log, as one of several connections to a model knows it. Fits `Flight`."""
+
+    flight: Flight
+    session: int
+
+    @property
+    def with_audio(self) -> bool:
+        """See `Tap`."""
+        return self.flight.with_audio
+
+    def note(self, place: Place, content: Content, session: int = 1) -> None:
+        """See `Tap`."""
+        del session
+        self.flight.note(place, content, self.session)
+
+    def begin(self, header: bytes) -> None:
+        """See `Flight`."""
+        self.flight.begin(header)
+
+    async def run(self) -> None:
+        """See `Flight`."""
+        await self.flight.run()
+
+    async def aclose(self) -> None:
+        """See `Flight`."""
+        await self.flight.aclose()
+
+
+@attrs.define(eq=False)
+class Sessions:
+    """Numbers the connections of one call for its flight log."""
+
+    flight: Flight | None
+    _opened: int = attrs.field(default=0, init=False)
+
+    def next(self) -> Flight | None:
+        """The log of the next one. `None`: there is none."""
+        self._opened += 1
+        return None if self.flight is None else OfSession(self.flight, self._opened)
 
 
 def from_phone(frame: twilio.Frame, *, with_audio: bool, keys_hidden: bool = False) -> list[object]:

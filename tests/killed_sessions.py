@@ -20,12 +20,13 @@ from gateway.lab.world import World
 from gateway.lasting import Bounds
 
 FILLER: Final = "One moment, please."
+GREETING: Final = "Hello, this is the bakery."
 
 TALK: Final = """
 name: talk
 model:
   answers:
-    - items: [{say: "Hello, this is the bakery."}]
+    - items: [{say: "GREETING"}]
     - items: [{say: "Let me look that up."}, {call: {name: lookup, arguments: {number: 7}}}]
     - items: [{say: "Your order is on its way to you."}]
     - items: [{say: "Goodbye then."}]
@@ -116,7 +117,7 @@ def one_call(after: int | None, bounds: Bounds | None = None, **arrangements: ob
     voice = Voice()
     toolbox, runs = tools()
     one = World(
-        parse(TALK),
+        parse(TALK.replace("GREETING", GREETING)),
         voice,
         toolbox=toolbox,
         bounds=bounds or Bounds(),
@@ -161,14 +162,15 @@ def summary(killed: list[Killed]) -> tuple[str, bool]:
     answers = sorted(s for one in killed if (s := one.wait_s(filler=False)) is not None)
     word_s, answer_s = words[-1], answers[min(len(answers) - 1, int(0.99 * len(answers)))]
     twice = sum(max(one.runs.values(), default=0) > 1 for one in killed)
+    greeted = sum([h.text for h in one.heard].count(GREETING) > 1 for one in killed)
     ended = sum(not isinstance(one.ending, CallerHungUp) for one in killed)
     text = (
         f"{len(killed)} sessions killed, {len(words)} while the agent was to speak: "
         f"next word after {words[len(words) // 2]:.2f} s (median), {word_s:.2f} s (longest); "
         f"answer after {answer_s:.2f} s (p99), {answers[-1]:.2f} s (longest); "
-        f"{twice} tools run twice, {ended} calls lost"
+        f"{twice} tools run twice, {greeted} greetings repeated, {ended} calls lost"
     )
-    return text, word_s <= 1.0 and answer_s <= 2.5 and not twice and not ended
+    return text, word_s <= 1.0 and answer_s <= 2.5 and not twice + greeted + ended
 
 
 LONG: Final = """

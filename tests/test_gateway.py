@@ -104,6 +104,11 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
+def expected(*, barge_ins: int) -> Expectation:
+    """A call whose agent hangs up."""
+    return Expectation(ending="AgentHungUp", tools=("hangup",), barge_ins=barge_ins)
+
+
 async def until(condition: Callable[[], bool], *, within_s: float = 3.0) -> None:
     """Wait for something that nobody announces."""
     with trio.fail_after(within_s):
@@ -229,7 +234,7 @@ async def test_a_signed_call_goes_from_ring_to_record(tmp_path: Path) -> None:
         report = await one.call(SHORT)
 
         record = one.record(report.call_sid)
-        assert judge(Expectation("AgentHungUp", ("hangup",), 0), report, record) == ()
+        assert judge(expected(barge_ins=0), report, record) == ()
         assert [type(verb) for verb in report.verbs] == [ConnectStream, Hangup]
         assert one.model.connections == 1
 
@@ -252,7 +257,7 @@ async def test_an_unsigned_call_on_loopback_leaves_its_records(tmp_path: Path) -
         report = await one.call(SHORT)
 
         record = one.record(report.call_sid)
-        assert judge(Expectation("AgentHungUp", ("hangup",), 0), report, record) == ()
+        assert judge(expected(barge_ins=0), report, record) == ()
         files = {file.name for file in one.folder(report.call_sid).iterdir()}
         assert files == {"call.json", "flight.jsonl.zst", "recording.wav", "timeline.svg"}
         timeline = (one.folder(report.call_sid) / "timeline.svg").read_text()
@@ -267,7 +272,7 @@ async def test_the_recording_is_what_the_phone_heard_and_silent_where_it_was_cut
         report = await one.call(INTERRUPTED)
 
         record = one.record(report.call_sid)
-        assert judge(Expectation("AgentHungUp", ("hangup",), 1), report, record) == ()
+        assert judge(expected(barge_ins=1), report, record) == ()
         with wave.open(str(one.folder(report.call_sid) / "recording.wav")) as file:
             assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (2, 8000, 2)
             stereo = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
@@ -448,8 +453,10 @@ async def test_a_token_opens_one_stream_and_the_second_disturbs_nothing(tmp_path
 
 
 async def test_two_calls_at_once_and_one_dies_alone(tmp_path: Path) -> None:
-    fault = "faults: [{at: {at_ms: 500}, do: close, code: 1011, connections: 1}]"
-    yaml = INTERRUPTED.replace("caller:", f"  {fault}\ncaller:")
+    """The first call's model breaks off; whom it would go on with, refuses."""
+    breaks = "{at: {at_ms: 800}, do: close, code: 1011, connections: 1}"
+    refuses = "{at: connect, do: refuse, http_status: 401, spares: 2}"
+    yaml = INTERRUPTED.replace("caller:", f"  faults: [{breaks}, {refuses}]\ncaller:")
     reports: dict[str, CallReport] = {}
     async with gateway(tmp_path, yaml) as one:
 
@@ -463,7 +470,7 @@ async def test_two_calls_at_once_and_one_dies_alone(tmp_path: Path) -> None:
 
         assert one.record(reports["dies"].call_sid)["ending"]["exit"] == "PeerLost"
         record = one.record(reports["lives"].call_sid)
-        assert judge(Expectation("AgentHungUp", ("hangup",), 1), reports["lives"], record) == ()
+        assert judge(expected(barge_ins=1), reports["lives"], record) == ()
 
 
 async def test_two_gateways_in_one_process_know_nothing_of_each_other(tmp_path: Path) -> None:
@@ -536,4 +543,4 @@ async def test_stock_hypercorn_serves_whole_calls_too(tmp_path: Path) -> None:
         report = await one.call(INTERRUPTED)
 
         record = one.record(report.call_sid)
-        assert judge(Expectation("AgentHungUp", ("hangup",), 1), report, record) == ()
+        assert judge(expected(barge_ins=1), report, record) == ()

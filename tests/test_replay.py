@@ -16,26 +16,43 @@ from random import Random
 from typing import Any
 
 import attrs
+import orjson
 import pytest
 import trio
 
 from actors.call import Limits
 from actors.control import CallControl
 from actors.errors import ToolRefused
-from actors.exits import Exit, PeerLost
+from actors.exits import CallerHungUp, Exit, PeerLost
 from actors.policy.manners import Manners
 from actors.toolbox import Toolbox
+from gateway.config import agent_settings
 from gateway.flight import FILE_NAME, MemoryFlight
-from gateway.flight_log import FORMAT, Entry, FlightLog, NotAFlightLog, compress, write_header
+from gateway.flight_log import (
+    FORMAT,
+    Entry,
+    FlightLog,
+    NotAFlightLog,
+    compress,
+    read_log,
+    write_header,
+)
 from gateway.lab import replay_command
+from gateway.lab.demo_tools import demo_tools
 from gateway.lab.determinism import run_seeded
-from gateway.lab.fault_plan import Fault, FaultPlan, Place
+from gateway.lab.evidence import NodeReport
+from gateway.lab.fault_plan import Fault, FaultPlan, Place, Striker
 from gateway.lab.memory_line import MemorySocket
+from gateway.lab.node import run_node
 from gateway.lab.replay import Replay, replay
+from gateway.lab.scenario import load
 from gateway.lab.simulation import Wish, compose
 from gateway.lab.simulation import play as play_simulation
+from gateway.lab.workload import SimulatedCall
 from gateway.lab.world import Delays, World
 from gateway.realtime import Socket, Use
+from tests.killed_sessions import FILLER
+from tests.killed_sessions import one_call as one_killed
 from tests.test_main import offhook
 from tests.worlds import GOODBYE, LONG_ANSWER, at, play, world
 
@@ -278,7 +295,7 @@ def test_a_session_that_answers_no_ping_is_lost_again() -> None:
     why = run_seeded(lambda: play(one), seed=0)
 
     assert isinstance(why, PeerLost)
-    assert why.reason == "no pong within 10 s"
+    assert why.reason == "no pong within 5 s"
     same(replay(flight.read()))
 
 
@@ -362,6 +379,110 @@ def test_every_call_of_a_simulation_without_faults_is_decided_the_same_way_again
     assert set(flights) == {seen.call_sid for seen in played.report.calls}
     for flight in flights.values():
         same(replay(flight.read()))
+
+
+# A call of several sessions.
+
+
+def played_scenario(name: str, seed: int = 1) -> tuple[FlightLog, NodeReport]:
+    """One of the shipped scenarios, in a gateway of its own."""
+    scenario, flight = load(name), MemoryFlight()
+    agent = agent_settings(scenario.agent)
+    call = SimulatedCall(number=0, starts_ms=0, scenario=scenario)
+
+    async def main() -> NodeReport:
+        return await run_node(
+            [call],
+            Striker(FaultPlan(())),
+            seed=seed,
+            toolbox=demo_tools(),
+            agent=agent,
+            flight=lambda _: flight,
+            max_call_s=600,
+        )
+
+    report = run_seeded(main, seed=seed)
+    return flight.read(), report
+
+
+@pytest.mark.parametrize(
+    ("name", "sessions", "moved"),
+    [
+        ("session-lost", {1, 2, 3}, "lost"),
+        ("session-rotation", {1, 2}, "expiring"),
+        ("fallback-model", {1, 2}, "fallback"),
+    ],
+)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_call_of_several_sessions_is_decided_the_same_way_again(
+    name: str, sessions: set[int], moved: str, seed: int
+) -> None:
+    log, report = played_scenario(name, seed)
+    (record_of_it,) = report.calls[0].records
+
+    assert {entry.session for entry in log.entries} == sessions
+    assert any(
+        one.what == "SessionMoved" and one.detail.startswith(moved) for one in record_of_it.moments
+    )
+    same(replay(log))
+
+
+@pytest.mark.parametrize("after", [12, 26, 40, 57, 70])
+def test_wherever_its_session_died_the_call_goes_on_in_the_same_way_again(after: int) -> None:
+    flight = MemoryFlight()
+    one = one_killed(after, flight=flight)
+    log = flight.read()
+
+    assert one.ending == CallerHungUp()
+    assert {entry.session for entry in log.entries} >= {1, 2}
+    same(replay(log))
+
+
+def test_a_line_of_its_own_is_said_again_by_the_call() -> None:
+    flight = MemoryFlight()
+    one_killed(26, flight=flight, dead=frozenset({2, 3}))
+    log = flight.read()
+    without = edited(log, lambda entry: None if entry.place == "line" else entry)
+
+    assert [entry.content[2] for entry in log.entries if entry.place == "line"] == [FILLER]
+    same(replay(log))
+    assert any(one.leg == "phone" for one in replay(without).differences)
+
+
+def test_what_another_session_was_told_is_a_decision() -> None:
+    log, _ = played_scenario("session-rotation")
+
+    def without(entry: Entry) -> Entry | None:
+        is_told = entry.place == "model.out" and word(entry) == "conversation.item.create"
+        return None if is_told and entry.session == 2 else entry
+
+    (first, *_) = replay(edited(log, without)).differences
+    assert (first.leg, first.then) == ("model", None)
+    assert first.now is not None
+    assert first.now.startswith("session 2: conversation.item.create")
+
+
+def test_a_session_that_nobody_opened_then_is_not_answered_now() -> None:
+    log, _ = played_scenario("session-rotation")
+    played = replay(edited(log, lambda entry: entry if entry.session == 1 else None))
+
+    assert played.differences
+
+
+def test_a_log_of_before_there_were_several_sessions_is_read_and_replayed() -> None:
+    log = eventful()
+    old = attrs.evolve(log.header, flight=1)
+    first = orjson.loads(write_header(old))
+    del first["lasting"]
+    flight_lines = [
+        orjson.dumps(first),
+        *(orjson.dumps([entry.at_ms, entry.place, entry.content]) for entry in log.entries),
+    ]
+    read = read_log(compress(b"".join(line + b"\n" for line in flight_lines)))
+
+    assert read.header.lasting is None
+    assert {entry.session for entry in read.entries} == {1}
+    same(replay(read))
 
 
 def test_to_keep_the_flights_of_a_simulation_changes_nothing_in_it() -> None:
@@ -591,7 +712,7 @@ def test_what_is_no_flight_log_is_refused_with_the_reason(tmp_path: Path) -> Non
         path.read_bytes()[:40]: "breaks off, or is damaged, in its first second",
         compress(b'{"a": 1}\n'): "its first line is no header",
         compress(b'{"flight": 1}\n'): "has a header that makes no sense",
-        newer: "was written by a newer offhook (format 2; this one reads 1): upgrade",
+        newer: "was written by a newer offhook (format 3; this one reads 2): upgrade",
         unfinished: "ends before its call began",
         compress(write_header(log.header) + b"\n[1,2]\n"): "has a line that makes no sense",
         compress(b"\0" * (129 << 20)): "holds more than 128 MiB",

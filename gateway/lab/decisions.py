@@ -134,7 +134,7 @@ class _Reader:
             case "model.out", ["append", audio] if at_ms <= until_ms:
                 self.speech_ms += _length_ms(audio)
             case "model.out", {"type": str(kind)}:
-                self._order(at_ms, kind, content)
+                self._order(at_ms, kind, content, entry.session)
             case "tool", ["begin", _, name, arguments]:
                 self._add(at_ms, "tools", f"{RUN} {name}", arguments)
             case "call", ["ended", {"exit": "Crashed" as name, "error": str(error), **others}]:
@@ -162,7 +162,9 @@ class _Reader:
         self.silent_from_ms = max(self.silent_from_ms, at_ms) + lasts_ms
         self.played_ms += lasts_ms
 
-    def _order(self, at_ms: float, kind: str, event: dict[str, Any]) -> None:
+    def _order(self, at_ms: float, kind: str, event: dict[str, Any], session: int) -> None:
+        if session > 1:
+            kind = f"session {session}: {kind}"
         match event:
             case {"type": "conversation.item.truncate", "item_id": item, "audio_end_ms": heard_ms}:
                 self._add(at_ms, "model", f"truncate {item} at", amount_ms=float(heard_ms))
@@ -191,13 +193,30 @@ def ended_ms(entries: Sequence[Entry]) -> float:
 
     Where nobody said goodbye, the log breaks off.
     """
-    for entry in entries:
+    goodbye = next(goodbyes(entries), len(entries) - 1)
+    return entries[goodbye].at_ms if entries else 0.0
+
+
+def goodbyes(entries: Sequence[Entry]) -> Iterator[int]:
+    """Which entries are goodbyes of the call's own: we ended a connection, and the call with it.
+
+    A connection to a model is no end of the call where another one goes on.
+    """
+    lasts = {
+        entry.session: number
+        for number, entry in enumerate(entries)
+        if entry.place.startswith("model.") and entry.place != "model.closed"
+    }
+    for number, entry in enumerate(entries):
         match entry.place, entry.content:
-            case ("phone.hang_up", _) | ("phone.closed" | "model.closed", ["us", *_]):
-                return entry.at_ms
+            case ("phone.hang_up", _) | ("phone.closed", ["us", *_]):
+                yield number
+            case "model.closed", ["us", *_]:
+                others = (last for session, last in lasts.items() if session != entry.session)
+                if all(last < number for last in others):
+                    yield number
             case _:
                 pass
-    return entries[-1].at_ms if entries else 0.0
 
 
 def decisions(entries: Sequence[Entry], *, until_ms: float = float("inf")) -> Decisions:

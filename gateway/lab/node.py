@@ -51,6 +51,7 @@ from gateway.lab.tagged_voice import TaggedVoice
 from gateway.lab.watched_socket import Trace
 from gateway.lab.workload import SimulatedCall
 from gateway.phone_call import Outside, open_session, take_call
+from gateway.realtime import Connect
 from gateway.tap import Flight
 
 __all__ = ["NodeReport", "run_node"]
@@ -258,9 +259,9 @@ class _Node:
         self._models = Models(
             striker=self.striker,
             seed=self.seed,
-            name=self.agent.model,
             world=self._world,
             trace=self.trace,
+            unix_s=self._unix_s,
         )
 
     # The gateway's process.
@@ -295,8 +296,15 @@ class _Node:
         self._stop.set()
 
     def _utc_now(self) -> datetime:
-        since = timedelta(seconds=trio.current_time() - self._began_s)
-        return DAWN + since + self._wall_offset
+        return DAWN + self._since_dawn + self._wall_offset
+
+    def _unix_s(self) -> float:
+        """What the time is, whatever the gateway's clock on the wall shows."""
+        return (DAWN + self._since_dawn).timestamp()
+
+    @property
+    def _since_dawn(self) -> timedelta:
+        return timedelta(seconds=trio.current_time() - self._began_s)
 
     def _recorder(self, call_sid: str) -> FaultyRecorder:
         seen = self._by_sid[call_sid]
@@ -305,11 +313,14 @@ class _Node:
 
     def _open_session(self, incoming: IncomingCall, nursery: trio.Nursery) -> Session:
         seen = self._by_sid[incoming.call_sid]
-        connect = partial(self._models.connect, seen)
+
+        def connect_for(name: str) -> Connect:
+            return partial(self._models.connect, seen, name)
+
         # Its line has a number of its own, like everything that is said in this call.
         outside = attrs.evolve(self._outside, line=lambda agent: seen.says_itself(agent.filler))
         return open_session(
-            self._config, seen.tools, outside, incoming, nursery, connect_for=lambda _: connect
+            self._config, seen.tools, outside, incoming, nursery, connect_for=connect_for
         )
 
     async def _run_call(self, offer: Offer, carrier: Carrier) -> Exit:

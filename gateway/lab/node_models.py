@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from random import Random
 
@@ -28,21 +29,21 @@ class Models:
 
     striker: Striker
     seed: int
-    name: str
-    """Of the model that is meant."""
     world: trio.Nursery
     """The models live in it."""
     trace: Trace | None
+    unix_s: Callable[[], float]
+    """What the models' own clocks show: the gateway's may be wrong."""
 
-    async def connect(self, seen: CallSeen, use: Use) -> None:
-        """The gateway's way to the model: a line of memory with a model at its other end."""
+    async def connect(self, seen: CallSeen, name: str, use: Use) -> None:
+        """The gateway's way to this model: a line of memory with a model at its other end."""
         call = seen.call
         seen.attempts += 1
         random = Random(f"{self.seed}/model/{call.number}/{seen.attempts}")
         delay_ms = partial(random.randint, *call.model_ms)
         await before_connecting(self.striker, call.number)
         await trio.sleep(2 * delay_ms() / 1000)
-        script = call.scenario.model.on_connection(seen.attempts)
+        script = call.scenario.model.on_connection(seen.attempts, name)
         if seen.sessions:
             # Its faults are those of this connection; what it says is what the last one left.
             rest = seen.sessions[-1].unfinished.rest_of(seen.sessions[-1].model.script)
@@ -57,9 +58,11 @@ class Models:
             script,
             voice=seen.agent_voice,
             seed=random.getrandbits(32),
-            model=self.name,
+            model=name,
             caller_lines=call.scenario.caller_lines(),
             progress=seen.progress,
+            started_at_s=round(self.unix_s()),
+            lifetime_ms=script.lifetime_ms,
         )
         session = SessionSeen(
             model=model, unfinished=Unfinished(seen.progress), opened_s=trio.current_time()

@@ -5,7 +5,7 @@ Pure but for the tools, which take as long as they took.
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import defaultdict, deque
 from contextlib import suppress
 from typing import Any, Final, Literal
@@ -45,6 +45,32 @@ def raised(name: str) -> Exception:
     """An exception of that name: what a log keeps of one."""
     error: Exception = type(name, (Exception,), {})()
     return error
+
+
+@attrs.define(eq=False)
+class RecordedFiller:
+    """The line that a call said itself, whenever it asked for one."""
+
+    _lines: deque[tuple[bytes, str]]
+
+    @classmethod
+    def of(cls, log: FlightLog) -> RecordedFiller:
+        """Read it off a log."""
+        lines: deque[tuple[bytes, str]] = deque()
+        for entry in log.entries:
+            match entry.place, entry.content:
+                case "line", ["is", int() | str() as audio, str(words)]:
+                    with suppress(ValueError):  # A log may come from anybody.
+                        lines.append((b64decode(recorded_audio(audio)), words))
+                case _:
+                    pass
+        return cls(lines)
+
+    def line(self) -> tuple[bytes, str] | None:
+        """What it was, this time; the last one for every further time."""
+        if len(self._lines) > 1:
+            return self._lines.popleft()
+        return self._lines[0] if self._lines else None
 
 
 @attrs.define(eq=False)

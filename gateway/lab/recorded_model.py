@@ -23,12 +23,16 @@ class RecordedModel:
     log: FlightLog
     now_ms: Callable[[], float]
     """Since the log began."""
+    session: int = 1
+    """Which of the log's connections this is."""
     troubles: Troubles = attrs.field(init=False)
     _to_session: trio.MemorySendChannel[Any] = attrs.field(init=False)
     events: trio.MemoryReceiveChannel[Any] = attrs.field(init=False)
     """What it says, and what becomes of connecting to it, in the order of the log."""
 
     def __attrs_post_init__(self) -> None:
+        ours = (entry for entry in self.log.entries if entry.session == self.session)
+        self.log = attrs.evolve(self.log, entries=tuple(ours))
         self.troubles = Troubles.of(self.log, "model")
         # As long as the log: it does not wait for anybody.
         self._to_session, self.events = trio.open_memory_channel[Any](len(self.log.entries))
@@ -67,6 +71,30 @@ class RecordedModel:
                     return
                 case _:
                     pass  # Of an attempt that today's code has given up.
+
+
+@attrs.define(eq=False)
+class RecordedModels:
+    """One for each of a log's connections, in the order in which they were opened."""
+
+    log: FlightLog
+    now_ms: Callable[[], float]
+    _models: dict[int, RecordedModel] = attrs.field(factory=dict[int, RecordedModel], init=False)
+    _opened: int = attrs.field(default=0, init=False)
+
+    def say(self, entry: Entry) -> None:
+        """Do once more what this entry says."""
+        self._model(entry.session).say(entry)
+
+    def next(self) -> RecordedModel:
+        """Whoever answers the next connection. One that the log does not have is not answered."""
+        self._opened += 1
+        return self._model(self._opened)
+
+    def _model(self, session: int) -> RecordedModel:
+        if session not in self._models:
+            self._models[session] = RecordedModel(self.log, self.now_ms, session)
+        return self._models[session]
 
 
 @attrs.define(eq=False)

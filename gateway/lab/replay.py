@@ -13,25 +13,38 @@ from typing import Final
 import attrs
 import trio
 
+from actors.wire.openai_session import SessionSettings
 from gateway.flight import MemoryFlight, run_recorded_call
-from gateway.flight_log import Entry, FlightLog, NotAFlightLog
-from gateway.lab.decisions import Difference, Tolerance, decisions, differences, ended_ms
+from gateway.flight_log import Entry, FlightLog, Lasting, NotAFlightLog
+from gateway.lab.decisions import (
+    Difference,
+    Tolerance,
+    decisions,
+    differences,
+    ended_ms,
+    goodbyes,
+)
 from gateway.lab.determinism import run_seeded
-from gateway.lab.recorded import RecordedTools, word
+from gateway.lab.recorded import RecordedFiller, RecordedTools, word
 from gateway.lab.recorded_line import RecordedLine
-from gateway.lab.recorded_model import RecordedModel
+from gateway.lab.recorded_model import RecordedModels
 from gateway.lab.recorded_phone import RecordedPhone
 from gateway.lab.virtual_time import VirtualClock
+from gateway.lasting import LastingSession, Which
 from gateway.media import TwilioCarrier
 from gateway.realtime import RealtimeSession
 from gateway.recording import MemoryRecorder
+from gateway.session_settings import suited_to
 from gateway.store import MemoryStore
+from gateway.tap import Sessions
 
 INSTANT_S: Final = 1e-6
 """Between what a peer says and what another one says at the same time: in virtual time, long
 enough for all that follows from the first."""
 PEERS: Final = {"phone.in", "phone.closed", "model.connect", "model.in", "model.closed"}
 """Where a log may say what a peer did."""
+CLOSED: Final = {"phone.closed", "model.closed"}
+"""Where it says that somebody was left."""
 GOES_ON_S: Final = 3.0
 """How long a call may last beyond its recorded end: its goodbyes, and then nobody says anything."""
 
@@ -82,7 +95,8 @@ class _Stage:
     went_on: bool = attrs.field(default=False, init=False)
     _phone: RecordedPhone = attrs.field(init=False)
     _line: RecordedLine = attrs.field(init=False)
-    _model: RecordedModel = attrs.field(init=False)
+    _models: RecordedModels = attrs.field(init=False)
+    _flights: Sessions = attrs.field(init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _began_s: float = attrs.field(default=0.0, init=False)
 
@@ -90,11 +104,15 @@ class _Stage:
         """Play the call to its end, or to where the log breaks off."""
         self._began_s = trio.current_time()
         self._phone = RecordedPhone(self.log, self._now_ms)
-        self._model = RecordedModel(self.log, self._now_ms)
-        header = self.log.header
-        session = RealtimeSession(
-            self._model.connect, header.session, header.patience, flight=self.flight
-        )
+        self._models = RecordedModels(self.log, self._now_ms)
+        self._flights = Sessions(self.flight)
+        header, plan = self.log.header, self.log.header.plan()
+        session: RealtimeSession | LastingSession
+        if header.lasting is None:
+            session = self._open_one(header.session, "first")
+        else:
+            session = self._lasting(header.lasting)
+            plan = attrs.evolve(plan, observer=session.memory.note)
         carrier = TwilioCarrier(
             self._phone.receive,
             self._phone.send,
@@ -107,7 +125,7 @@ class _Stage:
             with self._scope:
                 await carrier.introduce()
                 await run_recorded_call(
-                    header.plan(),
+                    plan,
                     self._line,
                     session,
                     tools=RecordedTools.of(self.log),
@@ -117,12 +135,40 @@ class _Stage:
                 )
             nursery.cancel_scope.cancel("the call is over")
 
+    def _lasting(self, lasting: Lasting) -> LastingSession:
+        """A session like the one that the call had, with its clock and its line."""
+        header = self.log.header
+        began_ms = next(e.at_ms for e in self.log.entries if word(e, "phone.in") == "start")
+
+        def wall_s() -> float:
+            return (lasting.unix_s or 0.0) + (self._now_ms() - began_ms) / 1000
+
+        return LastingSession(
+            open_one=self._open_one,
+            settings=header.session,
+            fallback_model=lasting.fallback_model,
+            line=RecordedFiller.of(self.log).line,
+            wall_s=None if lasting.unix_s is None else wall_s,
+            bounds=lasting.bounds,
+            patience=header.patience,
+            flight=self.flight,
+        )
+
+    def _open_one(self, settings: SessionSettings, which: Which) -> RealtimeSession:
+        header = self.log.header
+        if header.lasting is not None:
+            model = header.lasting.fallback_model if which == "fallback" else None
+            settings = suited_to(settings, model or header.facts.model)
+        return RealtimeSession(
+            self._models.next().connect, settings, header.patience, flight=self._flights.next()
+        )
+
     async def _play(self) -> None:
         """Let everybody do what they did, when they did it."""
         killed_at = _killed_at(self.log)
         stalls = _stalls(self.log)
         stall_ms, resumed_ms = next(stalls)
-        said = ""
+        said: tuple[str, int] | None = None
         for number, entry in enumerate(self.log.entries):
             if number == killed_at:
                 await self._until(entry.at_ms)
@@ -135,16 +181,16 @@ class _Stage:
                 # As for a process that was stopped: all that is due is due at once.
                 self.clock.jump(max(0.0, resumed_ms - self._now_ms()) / 1000)
                 stall_ms, resumed_ms = next(stalls)
-            leg = entry.place.partition(".")[0]
+            leg = entry.place.partition(".")[0], entry.session
             if entry.place not in PEERS:
-                said = ""
+                said = None
                 continue
             # A peer that said two things at once was read twice before anybody answered.
             after_s = 0.0 if said == leg else INSTANT_S
             at_s = self._began_s + entry.at_ms / 1000
             await trio.sleep_until(max(at_s, trio.current_time() + after_s))
             self._line.say(entry)
-            (self._phone if leg == "phone" else self._model).say(entry)
+            (self._models if leg[0] == "model" else self._phone).say(entry)
             said = leg
         if self.log.is_whole:
             await trio.sleep(GOES_ON_S)
@@ -176,11 +222,7 @@ def _killed_at(log: FlightLog) -> int | None:
     """Which entry is the first goodbye of a call that whoever ran it cancelled. `None`: nobody."""
     match log.entries[-1]:
         case Entry(_, "call", ["ended", {"exit": "Killed"}]):
-            goodbyes = (
-                number
-                for number, entry in enumerate(log.entries)
-                if "us" in (word(entry, "phone.closed"), word(entry, "model.closed"))
-            )
-            return next(goodbyes, len(log.entries) - 1)
+            closed = (one for one in goodbyes(log.entries) if log.entries[one].place in CLOSED)
+            return next(closed, len(log.entries) - 1)
         case _:
             return None

@@ -38,7 +38,7 @@ from gateway.realtime import RealtimeSession, Use
 from gateway.recording import MemoryRecorder
 from gateway.session_settings import listening, session_settings
 from gateway.store import MemoryStore
-from gateway.tap import Flight
+from gateway.tap import Flight, Sessions
 
 CALL_SID = "CA00000000000000000000000000000001"
 ACCOUNT_SID = "AC00000000000000000000000000000001"
@@ -128,6 +128,7 @@ class World:
     """Which of the agent's models was asked for, each time."""
     _progress: Progress = attrs.field(init=False)
     _script: ModelScript = attrs.field(init=False)
+    _flights: Sessions = attrs.field(init=False)
     _began_s: float = attrs.field(default=0.0, init=False)
     _world: trio.Nursery = attrs.field(init=False)
     _returned: Exit | None = attrs.field(default=None, init=False)
@@ -144,13 +145,14 @@ class World:
         self.model = self._new_model()
         settings = session_settings(self.agent, self.toolbox)
         self.session = RealtimeSession(self._connect, settings, flight=self.flight)
+        self._flights = Sessions(self.flight)
         if self.bounds is None:
             return
         words = self.agent.filler
         self.lasting = LastingSession(
             open_one=self._open_one,
             settings=settings,
-            has_fallback=self.agent.fallback_model is not None,
+            fallback_model=self.agent.fallback_model,
             line=lambda: None if words is None else (self.voice(words), words),
             wall_s=self._wall_s,
             bounds=self.bounds,
@@ -159,7 +161,7 @@ class World:
 
     def _open_one(self, settings: SessionSettings, which: Which) -> RealtimeSession:
         self.opened.append(which)
-        return RealtimeSession(self._connect, settings, flight=self.flight)
+        return RealtimeSession(self._connect, settings, flight=self._flights.next())
 
     def _wall_s(self) -> float:
         return WALL_S + trio.current_time() - self._began_s
@@ -292,10 +294,36 @@ class World:
         self.mortals.append(mortal)
         self._world.start_soon(serve_session, model, mortal)
         try:
-            await use(client)
+            await use(client if self.bounds is None else _Near(client, mortal))
         finally:
             client.abort()
             self.open_sockets -= 1
+
+
+@attrs.define(eq=False)
+class _Near:
+    """The gateway's end of a line to a model: no ping is answered where everything is swallowed."""
+
+    socket: MemorySocket
+    mortal: _Mortal
+
+    async def send_message(self, message: str | bytes) -> None:
+        """See `MemorySocket`."""
+        await self.socket.send_message(message)
+
+    async def get_message(self) -> str | bytes:
+        """See `MemorySocket`."""
+        return await self.socket.get_message()
+
+    async def ping(self) -> None:
+        """See `MemorySocket`."""
+        if self.mortal.swallows:
+            await trio.sleep_forever()
+        await self.socket.ping()
+
+    async def aclose(self, code: int = 1000, reason: str | None = None) -> None:
+        """See `MemorySocket`."""
+        await self.socket.aclose(code, reason)
 
 
 @attrs.define(eq=False)
@@ -306,6 +334,8 @@ class _Mortal:
     unfinished: Unfinished
     dies_after: int | None = None
     falls_silent: bool = False
+    swallows: bool = False
+    """Nothing arrives in either direction from here on, and no ping is answered."""
     frames: int = 0
     """Sent so far."""
     died_s: float | None = None
@@ -313,7 +343,7 @@ class _Mortal:
 
     async def send_message(self, message: str | bytes) -> None:
         """See `MemorySocket`."""
-        if self.falls_silent and self.died_s is not None:
+        if self.swallows or (self.falls_silent and self.died_s is not None):
             await trio.lowlevel.checkpoint()
             return
         self.unfinished.speaks(message)
@@ -326,7 +356,10 @@ class _Mortal:
 
     async def get_message(self) -> str | bytes:
         """See `MemorySocket`."""
-        return await self.socket.get_message()
+        message = await self.socket.get_message()
+        while self.swallows:
+            message = await self.socket.get_message()
+        return message
 
     async def aclose(self, code: int = 1000, reason: str | None = None) -> None:
         """See `MemorySocket`."""
