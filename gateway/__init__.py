@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.app import create_app
-    from gateway.config import Config, load
+    from gateway.configuration.config import Config, load
     from gateway.tool_files import tool
 
 __all__ = ["Config", "create_app", "load", "tool"]
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a function or a class.
 
         return tool
     if name in __all__:
-        from gateway import config  # noqa: PLC0415
+        from gateway.configuration import config  # noqa: PLC0415
 
         return getattr(config, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,20 +22,22 @@ import trio
 from gateway import logs
 from gateway.app import create_app
 from gateway.calls import Calls
-from gateway.config import Config, ConfigError, config_file, load, split_bind
-from gateway.doctor import examine
-from gateway.file_limit import FILES_BESIDE, files_needed
-from gateway.findings import Finding
-from gateway.lab import rehearse_command, replay_command, simulate_command
-from gateway.lab import scenario as scenarios
-from gateway.lab.model_server import ModelServer, serve_model
-from gateway.lab.rehearse_command import toolbox_for, with_somebody
-from gateway.lab.scenario import ScenarioError
+from gateway.configuration.config import Config, ConfigError, config_file, load, split_bind
+from gateway.configuration.doctor import examine
+from gateway.configuration.findings import Finding
+from gateway.configuration.reload import Reloader
+from gateway.lab.openai.model_server import ModelServer, serve_model
+from gateway.lab.rehearsing import rehearse_command
+from gateway.lab.rehearsing import scenario as scenarios
+from gateway.lab.rehearsing.rehearse_command import toolbox_for, with_somebody
+from gateway.lab.rehearsing.scenario import ScenarioError
+from gateway.lab.replaying import replay_command
+from gateway.lab.simulator import simulate_command
 from gateway.lab.strict_yaml import YamlFileError
 from gateway.phone_call import Outside
 from gateway.rehearsal import REHEARSAL_KEY, Rehearsal, carrier_of_rehearsals
-from gateway.reload import Reloader
-from gateway.server import ServerLimits, serve
+from gateway.web.file_limit import FILES_BESIDE, files_needed
+from gateway.web.server import ServerLimits, serve
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from actors.errors import ToolRefused
 from actors.messages import HANGUP
 from actors.ports import Tools, Transfer
 from actors.toolbox import Toolbox, ToolFunction, ToolSchema
-from gateway.agents import Agent, AgentSettings
+from gateway.configuration.agents import Agent, AgentSettings
 
 Keys = Annotated[
     str,

@@ -1,7 +1,7 @@
 """The gateway's front door as an ASGI application: webhooks, health, and the media stream.
 
-`create_app(config)` is complete: served by `gateway.server`, by any Hypercorn on trio, or mounted
-in a host's own application.
+`create_app(config)` is complete: served by `gateway.web.server`, by any Hypercorn on trio, or
+mounted in a host's own application.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ from actors.exits import (
 )
 from actors.policy.journal import Observer
 from actors.toolbox import Toolbox
-from gateway import phone_call, twiml
-from gateway.agents import AgentSettings
+from gateway import phone_call
 from gateway.calls import Calls, Declined, IncomingCall, Offer, OpenSession, RunCall
-from gateway.config import Config, check_serving
-from gateway.door import MediaDoor
-from gateway.left_message import KeepMessage, keep_in_folders, left_message
-from gateway.origin import Origin
+from gateway.configuration.agents import AgentSettings
+from gateway.configuration.config import Config, check_serving
+from gateway.configuration.roster import LiveRoster, Roster
 from gateway.phone_call import Outside
-from gateway.phone_line import (
+from gateway.session.realtime import Connect
+from gateway.twilio import twiml
+from gateway.twilio.door import MediaDoor
+from gateway.twilio.left_message import KeepMessage, keep_in_folders, left_message
+from gateway.twilio.origin import Origin
+from gateway.twilio.phone_line import (
     AFTER_DIAL_PATH,
     AFTER_STREAM_PATH,
     DIAL_STATUS_PATH,
@@ -49,10 +52,8 @@ from gateway.phone_line import (
     PhoneLine,
     is_over,
 )
-from gateway.realtime import Connect
-from gateway.roster import LiveRoster, Roster
-from gateway.tokens import StreamTokens
-from gateway.twilio_rest import Transport, lacking, open_rest
+from gateway.twilio.tokens import StreamTokens
+from gateway.twilio.twilio_rest import Transport, lacking, open_rest
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -98,7 +99,7 @@ def create_app(
     """Make the application. What Twilio requests from it is all under `/twilio/`.
 
     Args:
-        config: See `gateway.config`.
+        config: See `gateway.configuration.config`.
         toolbox: The functions the model may call; by default none but `hangup`.
         observer: Is told everything noteworthy in every call, as it happens.
         open_session: How to connect a session; by default to the OpenAI Realtime API.

@@ -19,9 +19,9 @@ from actors.errors import SessionRefused
 from actors.exits import Crashed, Exit, Killed
 from actors.ports import Carrier, Session
 from actors.wire.twilio import Start
-from gateway.agents import Agent
 from gateway.barrier import Barrier
-from gateway.tokens import TOKEN_TTL_S, StreamTokens
+from gateway.configuration.agents import Agent
+from gateway.twilio.tokens import TOKEN_TTL_S, StreamTokens
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -19,17 +19,17 @@ from actors.policy.manners import Manners
 from actors.ports import CallStore, Carrier, Recorder, Session
 from actors.wire.openai_session import SessionSettings
 from gateway.agent_tools import Toolset, tools_of
-from gateway.agents import AgentSettings, instructions_for
 from gateway.calls import IncomingCall, Offer
-from gateway.config import CallSettings, Config, OpenAISettings
-from gateway.filler import TONE_WORDS, Lines, tone
-from gateway.flight import FILE_NAME, FileFlight, run_recorded_call
-from gateway.lasting import LastingSession, Which
-from gateway.realtime import Connect, RealtimeSession, connect_to
-from gateway.recording import WavRecorder
-from gateway.session_settings import listening, session_settings, suited_to
-from gateway.store import FolderStore, call_folder
-from gateway.tap import Flight, Sessions
+from gateway.configuration.agents import AgentSettings, instructions_for
+from gateway.configuration.config import CallSettings, Config, OpenAISettings
+from gateway.records.flight import FILE_NAME, FileFlight, run_recorded_call
+from gateway.records.recording import WavRecorder
+from gateway.records.store import FolderStore, call_folder
+from gateway.records.tap import Flight, Sessions
+from gateway.session.filler import TONE_WORDS, Lines, tone
+from gateway.session.lasting import LastingSession, Which
+from gateway.session.realtime import Connect, RealtimeSession, connect_to
+from gateway.session.session_settings import listening, session_settings, suited_to
 
 
 class Records(CallStore, Protocol):
@@ -126,7 +126,7 @@ def open_session(
     """Begin to connect a session in `nursery`; returns at once. Its flight log begins here.
 
     Args:
-        config: See `gateway.config`.
+        config: See `gateway.configuration.config`.
         toolbox: What the model is told of.
         outside: Where its flight log goes.
         incoming: The call it is for.

@@ -17,27 +17,27 @@ from rich.console import Console
 
 from actors.policy.journal import Observer
 from actors.toolbox import Toolbox
-from gateway.agents import AgentSettings
 from gateway.app import create_app
 from gateway.calls import Calls
-from gateway.config import Config, Secret, TwilioSettings
-from gateway.flight_log import NotAFlightLog, read_log
-from gateway.lab import speech
-from gateway.lab.call_report import CallReport
-from gateway.lab.demo_tools import demo_tools
-from gateway.lab.hearing import recognise
-from gateway.lab.model_server import ModelServer, serve_model
-from gateway.lab.phone import ACCOUNT_SID, FROM_NUMBER, TO_NUMBER, place_call
-from gateway.lab.progress import Progress
-from gateway.lab.rehearse import with_agents_of
-from gateway.lab.scenario import Expectation, Scenario
-from gateway.lab.speech import Voice, prompt_path
-from gateway.lab.spoken import Spoken
-from gateway.lab.testimony import Testimony
-from gateway.lab.twilio_api import TwilioApi
-from gateway.lab.verdict import judge
+from gateway.configuration.agents import AgentSettings
+from gateway.configuration.config import Config, Secret, TwilioSettings
+from gateway.lab.openai.model_server import ModelServer, serve_model
+from gateway.lab.openai.progress import Progress
+from gateway.lab.rehearsing import speech
+from gateway.lab.rehearsing.demo_tools import demo_tools
+from gateway.lab.rehearsing.hearing import recognise
+from gateway.lab.rehearsing.rehearse import with_agents_of
+from gateway.lab.rehearsing.scenario import Expectation, Scenario
+from gateway.lab.rehearsing.speech import Voice, prompt_path
+from gateway.lab.rehearsing.spoken import Spoken
+from gateway.lab.rehearsing.testimony import Testimony
+from gateway.lab.rehearsing.verdict import judge
+from gateway.lab.twilio.call_report import CallReport
+from gateway.lab.twilio.phone import ACCOUNT_SID, FROM_NUMBER, TO_NUMBER, place_call
+from gateway.lab.twilio.twilio_api import TwilioApi
 from gateway.phone_call import Outside
-from gateway.store import call_folder
+from gateway.records.flight_log import NotAFlightLog, read_log
+from gateway.records.store import call_folder
 from gateway.terminal import TerminalView
 
 REHEARSAL_KEY = "sk-rehearsal"

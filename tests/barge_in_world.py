@@ -15,7 +15,7 @@ import attrs
 
 from actors.messages import ULAW_BYTES_PER_MS
 from actors.policy.playout import Playout
-from gateway.lab.playout_buffer import PlayoutBuffer
+from gateway.lab.twilio.playout_buffer import PlayoutBuffer
 
 
 @attrs.frozen

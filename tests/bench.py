@@ -13,8 +13,8 @@ import structlog
 import trio
 import trio.testing
 
-from gateway.lab import scenario, speech
-from gateway.lab.demo_tools import demo_tools
+from gateway.lab.rehearsing import scenario, speech
+from gateway.lab.rehearsing.demo_tools import demo_tools
 from gateway.lab.world import World
 from tests.barge_in_world import one_call
 

@@ -15,7 +15,7 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from actors.messages import SessionFact, SessionOrder
-from gateway.server import ServerLimits, serve
+from gateway.web.server import ServerLimits, serve
 
 Scope = dict[str, Any]
 Application = Any

@@ -12,12 +12,12 @@ import trio
 from actors.call import Limits
 from actors.exits import CallerHungUp, Exit
 from actors.toolbox import Toolbox
-from gateway.lab.determinism import run_seeded
-from gateway.lab.line_facts import Said
-from gateway.lab.scenario import parse
-from gateway.lab.tagged_voice import Tagged, TaggedVoice, read
+from gateway.lab.judges.tagged_voice import Tagged, TaggedVoice, read
+from gateway.lab.rehearsing.scenario import parse
+from gateway.lab.simulator.determinism import run_seeded
+from gateway.lab.twilio.line_facts import Said
 from gateway.lab.world import World
-from gateway.lasting import Bounds
+from gateway.session.lasting import Bounds
 
 FILLER: Final = "One moment, please."
 GREETING: Final = "Hello, this is the bakery."

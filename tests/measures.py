@@ -16,9 +16,9 @@ from typing import Final
 import orjson
 import structlog
 
-from gateway.lab import scenario, speech
-from gateway.lab.demo_tools import demo_tools
-from gateway.lab.determinism import run_seeded
+from gateway.lab.rehearsing import scenario, speech
+from gateway.lab.rehearsing.demo_tools import demo_tools
+from gateway.lab.simulator.determinism import run_seeded
 from gateway.lab.world import World
 from tests.barge_in_world import one_call
 from tests.killed_sessions import long_call, summary

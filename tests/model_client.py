@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 
 from actors.wire.g711 import encode_ulaw
-from gateway.lab.model import Close, RehearsalModel, Say
-from gateway.lab.scenario import Answer, Fault, Item, ModelScript, ToolScript
+from gateway.lab.openai.model import Close, RehearsalModel, Say
+from gateway.lab.rehearsing.scenario import Answer, Fault, Item, ModelScript, ToolScript
 
 Json = dict[str, Any]
 

@@ -14,8 +14,8 @@ import trio
 import wsproto
 from wsproto.events import AcceptConnection, CloseConnection, Event, Request, TextMessage
 
-from gateway.lab.model_server import ModelServer, serve_model
-from gateway.lab.scenario import parse
+from gateway.lab.openai.model_server import ModelServer, serve_model
+from gateway.lab.rehearsing.scenario import parse
 
 Json = dict[str, Any]
 

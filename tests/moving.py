@@ -20,20 +20,26 @@ from actors.errors import CarrierRefused, PeerGone
 from actors.exits import AgentHungUp, CallerHungUp, Exit, PeerLost
 from actors.messages import CallerAudio, CarrierFact, StreamStopped
 from actors.ports import Carrier, Session
-from gateway.agents import AgentSettings
 from gateway.app import create_app
 from gateway.calls import Calls, IncomingCall, Offer
-from gateway.client_socket import CannotOpen
-from gateway.config import CallSettings, Config, Secret, ServerSettings, TwilioSettings
-from gateway.lab.asgi import AsgiServer, Refused, ServerGone
-from gateway.lab.call_report import CallReport
-from gateway.lab.callee import Callee
+from gateway.configuration.agents import AgentSettings
+from gateway.configuration.config import (
+    CallSettings,
+    Config,
+    Secret,
+    ServerSettings,
+    TwilioSettings,
+)
 from gateway.lab.memory_line import MemorySocket, memory_line
-from gateway.lab.phone import Notices, Phone, StreamSocket, call_fields
-from gateway.lab.scenario import Scenario, Step
-from gateway.lab.twilio_api import TwilioApi
-from gateway.lab.webhooks import Webhooks
-from gateway.left_message import LeftMessage
+from gateway.lab.rehearsing.scenario import Scenario, Step
+from gateway.lab.simulator.asgi import AsgiServer, Refused, ServerGone
+from gateway.lab.twilio.call_report import CallReport
+from gateway.lab.twilio.callee import Callee
+from gateway.lab.twilio.phone import Notices, Phone, StreamSocket, call_fields
+from gateway.lab.twilio.twilio_api import TwilioApi
+from gateway.lab.twilio.webhooks import Webhooks
+from gateway.twilio.left_message import LeftMessage
+from gateway.web.client_socket import CannotOpen
 from tests.doors import SilentSession
 
 ACCOUNT_SID = "AC" + "0" * 31 + "1"

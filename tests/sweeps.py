@@ -30,12 +30,12 @@ from actors.messages import CarrierFact, CarrierOrder, CreateResponse, SessionFa
 from actors.policy.journal import CallFacts
 from actors.ports import Carrier, Transfer, TransferOutcome
 from actors.wire.openai_session import ServerVad
-from gateway.lab.determinism import run_seeded
-from gateway.lab.scenario import Scenario, parse
+from gateway.lab.rehearsing.scenario import Scenario, parse
+from gateway.lab.simulator.determinism import run_seeded
 from gateway.lab.world import World, _asgi_receive, _asgi_send
-from gateway.media import TwilioCarrier
-from gateway.realtime import RealtimeSession
-from gateway.recording import MemoryRecorder
+from gateway.records.recording import MemoryRecorder
+from gateway.session.realtime import RealtimeSession
+from gateway.twilio.media import TwilioCarrier
 from tests.swept_calls import CALLS, SecondAttempt, SlowRecorder, SlowStore, toolbox
 from tests.worlds import tone
 

@@ -14,11 +14,11 @@ from actors.exits import AgentHungUp, CallerHungUp, Exit, PeerLost, Refused
 from actors.policy.manners import Manners
 from actors.policy.record import CallRecord
 from actors.toolbox import Toolbox
-from gateway.client_socket import CannotOpen
 from gateway.lab.world import World
-from gateway.realtime import Connect, Use
-from gateway.recording import MemoryRecorder
-from gateway.store import MemoryStore
+from gateway.records.recording import MemoryRecorder
+from gateway.records.store import MemoryStore
+from gateway.session.realtime import Connect, Use
+from gateway.web.client_socket import CannotOpen
 
 
 @attrs.frozen(kw_only=True)

@@ -23,12 +23,12 @@ from actors.exits import (
     Transferred,
 )
 from actors.ports import Carrier, Session
-from gateway.agents import AgentSettings, OnFailure
 from gateway.app import TOO_LONG
 from gateway.calls import IncomingCall, Offer
-from gateway.lab.callee import Callee
-from gateway.lab.twiml_reader import ConnectStream, Dial, Hangup, Record, Say
-from gateway.left_message import LeftMessage, keep_in_folders, left_message
+from gateway.configuration.agents import AgentSettings, OnFailure
+from gateway.lab.twilio.callee import Callee
+from gateway.lab.twilio.twiml_reader import ConnectStream, Dial, Hangup, Record, Say
+from gateway.twilio.left_message import LeftMessage, keep_in_folders, left_message
 from tests.moving import STAYS, RunCall, placed, stage
 
 SORRY = AgentSettings(apology="It is not our day.")

@@ -15,7 +15,7 @@ from actors.policy.record import CallFacts
 from actors.ports import Transfer, TransferOutcome
 from actors.toolbox import Toolbox
 from gateway.agent_tools import NOT_REACHED, toolbox_of, tools_of
-from gateway.agents import Agent, AgentSettings
+from gateway.configuration.agents import Agent, AgentSettings
 from tests.test_legs import FACTS
 
 MENUS = AgentSettings(phone_menus=True)

@@ -14,15 +14,15 @@ import trio
 from structlog.testing import capture_logs
 
 from actors.toolbox import Toolbox
-from gateway.agent_rules import SEND_DTMF, TRANSFER_CALL
 from gateway.agent_tools import toolbox_of
-from gateway.agents import PHONE_MENUS, AgentSettings, instructions_for
 from gateway.app import NOT_SERVED, create_app
 from gateway.calls import IncomingCall
-from gateway.config import Config, ConfigError, ServerSettings, load
-from gateway.convert import Secret, UnknownNumbers
-from gateway.reload import Reloader
-from gateway.roster import LiveRoster, Roster, version_of
+from gateway.configuration.agent_rules import SEND_DTMF, TRANSFER_CALL
+from gateway.configuration.agents import PHONE_MENUS, AgentSettings, instructions_for
+from gateway.configuration.config import Config, ConfigError, ServerSettings, load
+from gateway.configuration.convert import Secret, UnknownNumbers
+from gateway.configuration.reload import Reloader
+from gateway.configuration.roster import LiveRoster, Roster, version_of
 from tests.doors import SilentSession, call_sid, serving
 
 TODAY = date(2026, 11, 20)

@@ -25,8 +25,8 @@ from actors.messages import KeyPressed, Mark, StreamStopped
 from actors.ports import Carrier, Session
 from gateway.app import APOLOGY, create_app
 from gateway.calls import IncomingCall, Offer
-from gateway.config import Config, ConfigError, load
-from gateway.signature import sign
+from gateway.configuration.config import Config, ConfigError, load
+from gateway.twilio.signature import sign
 from tests.doors import Served, SilentSession, call_sid, serving
 
 TOKEN = "12345"

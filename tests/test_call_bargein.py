@@ -23,7 +23,7 @@ from actors.messages import (
     SpeechStarted,
     SpeechStopped,
 )
-from gateway.lab.line_facts import Cut, Said
+from gateway.lab.twilio.line_facts import Cut, Said
 from gateway.lab.world import Delays, World
 from tests.worlds import Scripted, play, tone, world
 

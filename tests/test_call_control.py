@@ -40,8 +40,8 @@ from actors.policy.manners import Manners
 from actors.policy.record import CallRecord
 from actors.ports import Transfer, TransferOutcome
 from actors.toolbox import Toolbox
-from gateway.recording import MemoryRecorder
-from gateway.store import MemoryStore
+from gateway.records.recording import MemoryRecorder
+from gateway.records.store import MemoryStore
 from tests.test_call_keys import outputs, purposes
 from tests.test_legs import FACTS
 from tests.test_tones import heard_key

@@ -26,7 +26,7 @@ from actors.messages import (
     SpeechStarted,
     SpeechStopped,
 )
-from gateway.lab.line_facts import LineEnded
+from gateway.lab.twilio.line_facts import LineEnded
 from gateway.lab.world import World
 from tests.worlds import CHAT, GOODBYE, LONG_ANSWER, Scripted, at, play, world
 

@@ -24,7 +24,7 @@ from actors.messages import (
 from actors.notes import Notes
 from actors.policy.journal import Journal
 from actors.toolbox import Toolbox
-from gateway.lab.line_facts import LineEnded
+from gateway.lab.twilio.line_facts import LineEnded
 from gateway.lab.world import World
 from tests.test_call_bargein import events
 from tests.test_legs import FACTS

@@ -44,8 +44,8 @@ from actors.policy.journal import CallFacts
 from actors.policy.record import CallRecord
 from actors.ports import CallStore
 from actors.toolbox import Toolbox
-from gateway.recording import MemoryRecorder
-from gateway.store import MemoryStore
+from gateway.records.recording import MemoryRecorder
+from gateway.records.store import MemoryStore
 from tests.worlds import Straight
 
 Manner = Literal["well", "never", "raises"]

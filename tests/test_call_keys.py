@@ -29,11 +29,11 @@ from actors.policy.journal import Journal
 from actors.policy.keypad import PAUSE_MS, Keypad
 from actors.policy.manners import Manners
 from actors.toolbox import Toolbox
-from gateway.agents import AgentSettings
-from gateway.flight import MemoryFlight
+from gateway.configuration.agents import AgentSettings
 from gateway.lab.world import World
-from gateway.recording import MemoryRecorder
-from gateway.store import to_json
+from gateway.records.flight import MemoryFlight
+from gateway.records.recording import MemoryRecorder
+from gateway.records.store import to_json
 from tests.test_call_bargein import events
 from tests.test_legs import FACTS
 from tests.worlds import at, play, world

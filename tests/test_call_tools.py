@@ -18,7 +18,7 @@ from actors.messages import (
     ToolCall,
 )
 from actors.toolbox import Toolbox
-from gateway.lab.line_facts import Cut
+from gateway.lab.twilio.line_facts import Cut
 from gateway.lab.world import World
 from tests.test_call_bargein import events
 from tests.worlds import Scripted, play, world

@@ -15,7 +15,7 @@ from actors.messages import CarrierFact, CarrierOrder
 from actors.ports import Carrier
 from actors.wire.twilio import Start
 from gateway.calls import Calls, IncomingCall, Offer
-from gateway.tokens import StreamTokens
+from gateway.twilio.tokens import StreamTokens
 from tests.doors import SilentSession
 from tests.worlds import Straight
 

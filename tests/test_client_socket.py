@@ -10,7 +10,7 @@ import wsproto
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
 
-from gateway.client_socket import CannotOpen, over_websocket
+from gateway.web.client_socket import CannotOpen, over_websocket
 
 Manners = Literal["polite", "mute", "refusing", "closing", "closing-half", "never-answering"]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.realtime import RealtimeSessionCreateRequest
 
-from gateway.config import (
+from gateway.configuration.config import (
     AgentSettings,
     Config,
     ConfigError,
@@ -22,9 +22,9 @@ from gateway.config import (
     load,
     split_bind,
 )
-from gateway.models import MODELS
-from gateway.rules import RULES
-from gateway.settings import KEYS
+from gateway.configuration.models import MODELS
+from gateway.configuration.rules import RULES
+from gateway.configuration.settings import KEYS
 
 PUBLIC = {"OFFHOOK_PUBLIC_URL": "https://gw.example.net"}
 

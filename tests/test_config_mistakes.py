@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from gateway.config import ConfigError, load
-from gateway.doctor import examine
-from gateway.findings import Finding
+from gateway.configuration.config import ConfigError, load
+from gateway.configuration.doctor import examine
+from gateway.configuration.findings import Finding
 from tests.config_mistakes import BY_DOCTOR, MUTATORS, Draft, valid
 
 SEEDS = range(4 * len(MUTATORS))

@@ -8,9 +8,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from gateway.config import load
-from gateway.settings import KEYS, SECTIONS
-from gateway.written import COMMON_NAMES
+from gateway.configuration.config import load
+from gateway.configuration.settings import KEYS, SECTIONS
+from gateway.configuration.written import COMMON_NAMES
 
 TEXT = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
 

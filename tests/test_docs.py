@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import load
-from gateway.lab import scenario as scenarios
-from gateway.lab.rehearse import Rehearsed, rehearse
-from gateway.lab.rehearse_command import toolbox_for
-from gateway.lab.scenario import parse
-from gateway.roster import Roster
+from gateway.configuration.config import load
+from gateway.configuration.roster import Roster
+from gateway.lab.rehearsing import scenario as scenarios
+from gateway.lab.rehearsing.rehearse import Rehearsed, rehearse
+from gateway.lab.rehearsing.rehearse_command import toolbox_for
+from gateway.lab.rehearsing.scenario import parse
 
 DOCS = Path(__file__).parent.parent / "docs"
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

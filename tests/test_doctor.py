@@ -19,10 +19,10 @@ from twilio.rest.api.v2010.account.incoming_phone_number import (  # type: ignor
     IncomingPhoneNumberInstance,
 )
 
-from gateway.doctor import examine
-from gateway.doctor_net import _dated
-from gateway.findings import Finding
-from gateway.lab.speech import speak
+from gateway.configuration.doctor import examine
+from gateway.configuration.doctor_net import _dated
+from gateway.configuration.findings import Finding
+from gateway.lab.rehearsing.speech import speak
 from tests.doors import Receive, Scope, Send, serving
 from tests.model_servers import rehearsal_model
 

@@ -8,18 +8,18 @@ from random import Random
 import attrs
 import pytest
 
-from gateway.lab.call_script import about_ms, tool_of, with_tool
-from gateway.lab.fault_catalogue import (
+from gateway.lab.faults.fault_catalogue import (
     ALONE,
     GENERATORS,
     NOT_SIMULATED,
     OF_THE_PROCESS,
     draw_faults,
 )
-from gateway.lab.fault_plan import FaultPlan, dump, parse
-from gateway.lab.fault_story import story
-from gateway.lab.scenario import Scenario, Step, load
-from gateway.lab.workload import SimulatedCall
+from gateway.lab.faults.fault_plan import FaultPlan, dump, parse
+from gateway.lab.faults.fault_story import story
+from gateway.lab.rehearsing.scenario import Scenario, Step, load
+from gateway.lab.simulator.call_script import about_ms, tool_of, with_tool
+from gateway.lab.simulator.workload import SimulatedCall
 
 SCENARIOS = ("quick", "front-desk")
 TEN = [

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.lab.fault_plan import (
+from gateway.lab.faults.fault_plan import (
     ABLE,
     CLOSE,
     DETAILS,
@@ -23,8 +23,8 @@ from gateway.lab.fault_plan import (
     dump,
     parse,
 )
-from gateway.lab.fault_story import story
-from gateway.lab.fault_values import ERRORS
+from gateway.lab.faults.fault_story import story
+from gateway.lab.faults.fault_values import ERRORS
 
 PAIRS = sorted((place, do) for place, able in ABLE.items() for do in able)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from actors.errors import ProtocolError
 from actors.wire import openai, twilio
-from gateway.lab.fault_plan import CLOSE, Do, Fault, FaultPlan, Place, Striker
-from gateway.lab.faulty_line import Leg, faulty_line, spoils_audio
-from gateway.lab.frame_damage import DAMAGES
+from gateway.lab.faults.fault_plan import CLOSE, Do, Fault, FaultPlan, Place, Striker
+from gateway.lab.faults.faulty_line import Leg, faulty_line, spoils_audio
+from gateway.lab.faults.frame_damage import DAMAGES
 from gateway.lab.memory_line import ConnectionClosed, MemorySocket
 
 FRAMES = 6

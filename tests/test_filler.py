@@ -17,12 +17,12 @@ import pytest
 import trio
 
 from actors.wire.g711 import decode_ulaw
-from gateway.agents import AgentSettings
-from gateway.config import CallSettings, Config, OpenAISettings, Secret
-from gateway.filler import LONGEST_BYTES, Lines, name_of, say_by_espeak, say_by_model, tone
-from gateway.lab.model_server import ModelServer
+from gateway.configuration.agents import AgentSettings
+from gateway.configuration.config import CallSettings, Config, OpenAISettings, Secret
+from gateway.lab.openai.model_server import ModelServer
 from gateway.phone_call import Outside
-from gateway.realtime import Connect, connect_to
+from gateway.session.filler import LONGEST_BYTES, Lines, name_of, say_by_espeak, say_by_model, tone
+from gateway.session.realtime import Connect, connect_to
 from tests.model_servers import rehearsal_model
 
 WORDS = "One moment, please."

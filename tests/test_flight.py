@@ -25,13 +25,20 @@ from trio.testing import MockClock
 from actors.exits import Exit
 from actors.messages import AppendAudio, CallerAudio, Clear, KeyPressed, Mark, MarkEchoed, Play
 from actors.wire import openai, twilio
-from gateway.config import ConfigError, load
-from gateway.flight import FILE_NAME, FINISH_S, FLUSH_BYTES, FileFlight, MemoryFlight
-from gateway.flight_log import FlightLog, NotAFlightLog, compress, parse, read_log, write_header
-from gateway.lab.determinism import run_seeded
+from gateway.configuration.config import ConfigError, load
+from gateway.lab.simulator.determinism import run_seeded
 from gateway.lab.world import World
-from gateway.media import TwilioCarrier
-from gateway.tap import UNREADABLE, base64_bytes, from_model, from_phone, to_model, to_phone
+from gateway.records.flight import FILE_NAME, FINISH_S, FLUSH_BYTES, FileFlight, MemoryFlight
+from gateway.records.flight_log import (
+    FlightLog,
+    NotAFlightLog,
+    compress,
+    parse,
+    read_log,
+    write_header,
+)
+from gateway.records.tap import UNREADABLE, base64_bytes, from_model, from_phone, to_model, to_phone
+from gateway.twilio.media import TwilioCarrier
 from tests.worlds import GOODBYE, at, play, world
 
 TOKEN = "t0ken-that-nobody-may-see"
@@ -482,7 +489,7 @@ async def test_a_call_ends_in_time_whatever_the_disk_does_with_its_log(tmp_path:
 VICTIM = """
 import sys, trio
 from pathlib import Path
-from gateway.flight import FileFlight
+from gateway.records.flight import FileFlight
 
 async def main():
     flight = FileFlight(Path(sys.argv[1]))

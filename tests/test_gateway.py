@@ -33,7 +33,7 @@ from actors.exits import Exit, Killed, PeerLost
 from actors.wire.g711 import decode_ulaw
 from gateway.app import APOLOGY, create_app
 from gateway.calls import Calls
-from gateway.config import (
+from gateway.configuration.config import (
     AgentSettings,
     CallSettings,
     Config,
@@ -42,14 +42,14 @@ from gateway.config import (
     ServerSettings,
     TwilioSettings,
 )
-from gateway.lab.call_report import CallReport
-from gateway.lab.line import RehearsalLine
-from gateway.lab.model_server import ModelServer
-from gateway.lab.phone import ACCOUNT_SID, place_call
-from gateway.lab.scenario import Expectation, parse
-from gateway.lab.twiml_reader import ConnectStream, Hangup, Say, read_twiml
-from gateway.lab.verdict import judge
-from gateway.server import ServerLimits, serve
+from gateway.lab.openai.model_server import ModelServer
+from gateway.lab.rehearsing.scenario import Expectation, parse
+from gateway.lab.rehearsing.verdict import judge
+from gateway.lab.twilio.call_report import CallReport
+from gateway.lab.twilio.line import RehearsalLine
+from gateway.lab.twilio.phone import ACCOUNT_SID, place_call
+from gateway.lab.twilio.twiml_reader import ConnectStream, Hangup, Say, read_twiml
+from gateway.web.server import ServerLimits, serve
 from tests.doors import call_sid, frame, read_until_closed, serving, upgrade
 from tests.model_servers import rehearsal_model
 

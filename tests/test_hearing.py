@@ -10,9 +10,9 @@ import soxr  # type: ignore[import-untyped]
 
 from actors.messages import ULAW_SILENCE
 from actors.wire.g711 import decode_ulaw, encode_ulaw, level_dbfs
-from gateway.lab.hearing import recognise
-from gateway.lab.noise import SHORTEST_MS, VOICE_DBFS, babble
-from gateway.lab.playout_buffer import Heard
+from gateway.lab.rehearsing.hearing import recognise
+from gateway.lab.twilio.noise import SHORTEST_MS, VOICE_DBFS, babble
+from gateway.lab.twilio.playout_buffer import Heard
 
 TEXTS = ("Good morning, who is calling?", "Good evening.", "No.", "We are open until six today.")
 LINES = {text: babble(text) for text in TEXTS}

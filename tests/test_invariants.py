@@ -11,10 +11,10 @@ import pytest
 
 from actors.exits import CallerHungUp, Crashed, PeerLost
 from gateway.app import APOLOGY
-from gateway.lab.evidence import CallSeen, NodeReport
-from gateway.lab.invariants import TaskCount, check, judge_call
-from gateway.lab.tagged_voice import Tagged, Unreadable
-from gateway.lab.twiml_reader import Say
+from gateway.lab.judges.evidence import CallSeen, NodeReport
+from gateway.lab.judges.invariants import TaskCount, check, judge_call
+from gateway.lab.judges.tagged_voice import Tagged, Unreadable
+from gateway.lab.twilio.twiml_reader import Say
 from tests.test_node import run
 
 

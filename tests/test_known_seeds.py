@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.lab.simulation import simulate
+from gateway.lab.simulator.simulation import simulate
 
 FOUND = {
     46: "A tool that raised SystemExit ended the gateway, and every call in it.",

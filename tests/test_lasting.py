@@ -17,13 +17,13 @@ import trio
 
 from actors.exits import CallerHungUp, PeerLost, Refused
 from actors.policy.manners import Manners
-from gateway.agents import AgentSettings
-from gateway.lab.determinism import run_seeded
-from gateway.lab.line_facts import Said
-from gateway.lab.scenario import parse
-from gateway.lab.tagged_voice import Tagged, read
+from gateway.configuration.agents import AgentSettings
+from gateway.lab.judges.tagged_voice import Tagged, read
+from gateway.lab.rehearsing.scenario import parse
+from gateway.lab.simulator.determinism import run_seeded
+from gateway.lab.twilio.line_facts import Said
 from gateway.lab.world import World
-from gateway.lasting import DEFAULT_BOUNDS, Bounds
+from gateway.session.lasting import DEFAULT_BOUNDS, Bounds
 from tests.killed_sessions import (
     FILLER,
     GREETING,

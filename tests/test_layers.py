@@ -45,18 +45,18 @@ SPOKEN: Final = {
 """Messages and names that live with whom they are for."""
 ASSEMBLY: Final = "actors/call.py"
 """The one who knows who exists."""
-READS_THE_ENVIRONMENT: Final = {"gateway/config.py", "gateway/__main__.py"}
+READS_THE_ENVIRONMENT: Final = {"gateway/configuration/config.py", "gateway/__main__.py"}
 REHEARSES: Final = {"gateway/__main__.py", "gateway/rehearsal.py"}
-OPENS_CHANNELS: Final = {"actors/lanes.py", "gateway/http1.py"}
+OPENS_CHANNELS: Final = {"actors/lanes.py", "gateway/web/http1.py"}
 """The second fits Hypercorn's own interface, and is as bounded."""
 EDGES: Final = {
     "gateway/app.py": {"secrets"},
     "gateway/phone_call.py": {"datetime.datetime.now"},
-    "gateway/twilio_rest.py": {"random.uniform"},
-    "gateway/lab/model_server.py": {"time"},
-    "gateway/lab/phone.py": {"secrets"},
-    "gateway/lab/simulate_command.py": {"time"},
-    "gateway/lab/webhooks.py": {"uuid.uuid4"},
+    "gateway/twilio/twilio_rest.py": {"random.uniform"},
+    "gateway/lab/openai/model_server.py": {"time"},
+    "gateway/lab/twilio/phone.py": {"secrets"},
+    "gateway/lab/simulator/simulate_command.py": {"time"},
+    "gateway/lab/twilio/webhooks.py": {"uuid.uuid4"},
 }
 """Who hands in the real clock and the real dice: for tokens, the date of a record, the jitter of
 retries, the ids of a rehearsal over real sockets, and how long somebody waited for a simulation.

@@ -10,11 +10,11 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.lab.line import KEY_MS, RehearsalLine
-from gateway.lab.line_facts import Cut, LineEnded, LineFact, Pressed, Said, Warned
-from gateway.lab.run_line import MEDIA_OVERFLOW, READ_OUT_S, SEND_LIMIT_S, run_line
-from gateway.lab.scenario import Step
-from gateway.lab.stream_rules import StreamFault, read_order
+from gateway.lab.rehearsing.scenario import Step
+from gateway.lab.twilio.line import KEY_MS, RehearsalLine
+from gateway.lab.twilio.line_facts import Cut, LineEnded, LineFact, Pressed, Said, Warned
+from gateway.lab.twilio.run_line import MEDIA_OVERFLOW, READ_OUT_S, SEND_LIMIT_S, run_line
+from gateway.lab.twilio.stream_rules import StreamFault, read_order
 
 STREAM = "MZ" + "0" * 32
 SECOND = bytes(8000)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from gateway.config import Secret
+from gateway.configuration.config import Secret
 from gateway.logs import configure
 
 

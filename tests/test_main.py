@@ -20,9 +20,9 @@ import trio
 
 from actors.messages import SessionLive
 from actors.wire.openai import SessionSettings
-from gateway.config import OpenAISettings, Secret
-from gateway.lab.scenario import names
-from gateway.realtime import RealtimeSession, connect_to
+from gateway.configuration.config import OpenAISettings, Secret
+from gateway.lab.rehearsing.scenario import names
+from gateway.session.realtime import RealtimeSession, connect_to
 
 HANGS_S = 60
 """A command that takes longer will never end, however busy the machine is."""

@@ -27,11 +27,11 @@ from actors.messages import (
 from actors.ports import Carrier, Session
 from actors.wire.twilio import Start
 from gateway.calls import Calls, IncomingCall, Offer
-from gateway.door import STRANGERS, MediaDoor
-from gateway.media import Message, Receive, Send, TwilioCarrier
-from gateway.origin import Origin
-from gateway.signature import sign
-from gateway.tokens import StreamTokens
+from gateway.twilio.door import STRANGERS, MediaDoor
+from gateway.twilio.media import Message, Receive, Send, TwilioCarrier
+from gateway.twilio.origin import Origin
+from gateway.twilio.signature import sign
+from gateway.twilio.tokens import StreamTokens
 from tests.doors import SilentSession
 
 PAYLOAD = b64encode(bytes(160)).decode()

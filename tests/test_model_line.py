@@ -10,9 +10,9 @@ import trio
 from trio_websocket import ConnectionClosed
 
 from gateway.lab.memory_line import MemorySocket, memory_line
-from gateway.lab.model import RehearsalModel
-from gateway.lab.model_line import serve_session
-from gateway.lab.scenario import Fault, FaultPoint, ModelScript
+from gateway.lab.openai.model import RehearsalModel
+from gateway.lab.openai.model_line import serve_session
+from gateway.lab.rehearsing.scenario import Fault, FaultPoint, ModelScript
 from tests.model_client import ULAW, VAD, Json, hum, script, silence, tone
 
 

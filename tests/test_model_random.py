@@ -11,8 +11,8 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.lab.scenario import Answer, Failure
-from gateway.lab.session_rules import EVENTS
+from gateway.lab.openai.session_rules import EVENTS
+from gateway.lab.rehearsing.scenario import Answer, Failure
 from tests.model_client import Client, Json, script, silence, tone, tool_answer
 
 SCRIPT = script(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.lab.session_rules import EVENTS, LARGEST_APPEND_BYTES, PERSONA
+from gateway.lab.openai.session_rules import EVENTS, LARGEST_APPEND_BYTES, PERSONA
 from tests.model_client import ULAW, Client, Json, script, silence, tone
 
 PCM = {"type": "audio/pcm", "rate": 24000}

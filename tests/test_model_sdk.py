@@ -21,10 +21,10 @@ from openai.types.realtime.realtime_response_create_params_with_references_param
 )
 from pydantic import TypeAdapter
 
-from gateway.lab.model_server import serve_model
-from gateway.lab.scenario import Scenario, Step
-from gateway.lab.session_rules import EVENTS, ITEM, RESPONSE, SESSION
-from gateway.lab.shapes import ByKind, Keys, ListOf, MapOf, Nullable, Shape, Tagged
+from gateway.lab.openai.model_server import serve_model
+from gateway.lab.openai.session_rules import EVENTS, ITEM, RESPONSE, SESSION
+from gateway.lab.openai.shapes import ByKind, Keys, ListOf, MapOf, Nullable, Shape, Tagged
+from gateway.lab.rehearsing.scenario import Scenario, Step
 from tests.model_client import Json, hum, script, silence, tone, tool_answer
 
 PREAMBLE, ANSWER = "One moment, please.", "On Saturday until one."

@@ -18,8 +18,8 @@ from trio_websocket import (
     open_websocket_url,
 )
 
-from gateway.lab.model_server import ModelServer, serve_model
-from gateway.lab.scenario import Failure, Fault, FaultPoint, ModelScript, Scenario
+from gateway.lab.openai.model_server import ModelServer, serve_model
+from gateway.lab.rehearsing.scenario import Failure, Fault, FaultPoint, ModelScript, Scenario
 from tests.model_client import Json, hum, script
 
 KEY = (b"authorization", b"Bearer sk-rehearsal")

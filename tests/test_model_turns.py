@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.lab.model import Close
-from gateway.lab.scenario import Answer, Failure, Fault, FaultPoint, Item
+from gateway.lab.openai.model import Close
+from gateway.lab.rehearsing.scenario import Answer, Failure, Fault, FaultPoint, Item
 from tests.model_client import ULAW, VAD, Client, Json, hum, script, silence, tone, tool_answer
 
 LONG = "We are open from nine in the morning until six in the evening, every day but Sunday."
@@ -198,7 +198,7 @@ def test_noise_below_the_threshold_is_no_speech() -> None:
 
 @pytest.mark.parametrize("kind", ["audio/pcm", "audio/pcma"])
 def test_speech_is_heard_in_every_format(kind: str) -> None:
-    from gateway.lab.formats import encode  # noqa: PLC0415
+    from gateway.lab.openai.formats import encode  # noqa: PLC0415
 
     rate = {"rate": 24000} if kind == "audio/pcm" else {}
     client = Client.on_the_phone(script("Yes."))

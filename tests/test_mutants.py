@@ -33,13 +33,13 @@ from actors.ports import CallStore, Carrier, Recorder, Session, Transfer, Transf
 from actors.toolbox import ToolSchema
 from gateway.agent_tools import Toolset
 from gateway.calls import Offer
-from gateway.config import Config
-from gateway.lab.determinism import run_seeded
-from gateway.lab.fault_plan import Striker
-from gateway.lab.invariants import check
-from gateway.lab.node import TakeCall, run_node
-from gateway.lab.simulated_tools import simulated_tools
-from gateway.lab.simulation import Wish, compose
+from gateway.configuration.config import Config
+from gateway.lab.faults.fault_plan import Striker
+from gateway.lab.judges.invariants import check
+from gateway.lab.simulator.determinism import run_seeded
+from gateway.lab.simulator.node import TakeCall, run_node
+from gateway.lab.simulator.simulated_tools import simulated_tools
+from gateway.lab.simulator.simulation import Wish, compose
 from gateway.lab.virtual_time import VirtualClock
 from gateway.phone_call import Outside, take_call
 

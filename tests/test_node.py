@@ -8,17 +8,17 @@ import pytest
 
 from actors.exits import AgentHungUp, CallerHungUp, Killed, Refused
 from gateway.app import APOLOGY
-from gateway.lab.determinism import run_seeded
-from gateway.lab.evidence import NodeReport
-from gateway.lab.fault_plan import PROBES, Fault, FaultPlan, Striker
-from gateway.lab.invariants import TaskCount, check
-from gateway.lab.node import run_node
-from gateway.lab.scenario import Scenario, parse
-from gateway.lab.simulated_tools import simulated_tools
-from gateway.lab.tagged_voice import Tagged
-from gateway.lab.twiml_reader import Say
+from gateway.lab.faults.fault_plan import PROBES, Fault, FaultPlan, Striker
+from gateway.lab.judges.evidence import NodeReport
+from gateway.lab.judges.invariants import TaskCount, check
+from gateway.lab.judges.tagged_voice import Tagged
+from gateway.lab.rehearsing.scenario import Scenario, parse
+from gateway.lab.simulator.determinism import run_seeded
+from gateway.lab.simulator.node import run_node
+from gateway.lab.simulator.simulated_tools import simulated_tools
+from gateway.lab.simulator.workload import SimulatedCall
+from gateway.lab.twilio.twiml_reader import Say
 from gateway.lab.virtual_time import VirtualClock
-from gateway.lab.workload import SimulatedCall
 
 CHAT = parse(
     """

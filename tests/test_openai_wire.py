@@ -55,7 +55,12 @@ from actors.wire.openai import (
     to_facts,
 )
 from actors.wire.openai_session import AudioFormat, ServerVad, SessionSettings, encode_update
-from gateway.lab.session_rules import check_event, check_response, new_session, update_session
+from gateway.lab.openai.session_rules import (
+    check_event,
+    check_response,
+    new_session,
+    update_session,
+)
 
 FRAMES = {path.stem: path.read_text() for path in (Path(__file__).parent / "frames").glob("*.json")}
 NAMES = sorted(FRAMES)

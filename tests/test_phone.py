@@ -14,12 +14,11 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from gateway import twiml
-from gateway.lab.call_report import CallReport, Request
-from gateway.lab.line_facts import LineEnded, LineFact, Pressed, Said
-from gateway.lab.phone import place_call
-from gateway.lab.scenario import Scenario, Step
-from gateway.lab.twiml_reader import (
+from gateway.lab.rehearsing.scenario import Scenario, Step
+from gateway.lab.twilio.call_report import CallReport, Request
+from gateway.lab.twilio.line_facts import LineEnded, LineFact, Pressed, Said
+from gateway.lab.twilio.phone import place_call
+from gateway.lab.twilio.twiml_reader import (
     ConnectStream,
     Dial,
     Hangup,
@@ -32,8 +31,9 @@ from gateway.lab.twiml_reader import (
     TwimlFault,
     read_twiml,
 )
-from gateway.signature import is_signed
-from gateway.twiml import StreamPlace, connect_stream
+from gateway.twilio import twiml
+from gateway.twilio.signature import is_signed
+from gateway.twilio.twiml import StreamPlace, connect_stream
 
 TOKEN = "not-a-real-token"
 QUARTER = b"a" * 2000

@@ -9,13 +9,13 @@ import pytest
 
 from actors.messages import FRAME_BYTES, ULAW_SILENCE
 from actors.wire.g711 import encode_ulaw
-from gateway.lab.far_end import Noise, Room, Step
-from gateway.lab.key_ear import HIGH_HZ, KEYPAD, LOW_HZ, KeyEar
-from gateway.lab.noise import babble, noise_of
-from gateway.lab.phone_menu import REACTS_MS, PhoneMenu
-from gateway.lab.playout_buffer import PlayoutBuffer
-from gateway.lab.scripted_caller import FarEnd, ScriptedCaller
-from gateway.lab.spoken import Spoken
+from gateway.lab.rehearsing.spoken import Spoken
+from gateway.lab.twilio.far_end import Noise, Room, Step
+from gateway.lab.twilio.key_ear import HIGH_HZ, KEYPAD, LOW_HZ, KeyEar
+from gateway.lab.twilio.noise import babble, noise_of
+from gateway.lab.twilio.phone_menu import REACTS_MS, PhoneMenu
+from gateway.lab.twilio.playout_buffer import PlayoutBuffer
+from gateway.lab.twilio.scripted_caller import FarEnd, ScriptedCaller
 
 MAIN = Room(
     "main", say="Press one.", keys={"1": "desk", "2": "empty"}, repeat_after_ms=2000, repeats=1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.lab.playout_buffer import Echo, PlayoutBuffer
+from gateway.lab.twilio.playout_buffer import Echo, PlayoutBuffer
 
 SECOND = bytes(8000)
 

@@ -18,16 +18,16 @@ from actors.messages import Clear, KeyPressed, Mark, MarkEchoed, Play, StreamLef
 from actors.ports import Carrier
 from actors.wire.twilio import Start
 from gateway.app import create_app
-from gateway.config import Config, Secret, ServerSettings, TwilioSettings
-from gateway.lab.phone import place_call
-from gateway.lab.rehearse import rehearse
-from gateway.lab.scenario import Scenario, Step, parse
-from gateway.lab.twilio_api import ApiFault, TwilioApi
-from gateway.lab.twiml_reader import ConnectStream, Hangup, PlayDigits
-from gateway.line_time import LineTime
-from gateway.phone_line import PhoneLine
-from gateway.tap import HIDDEN, Content, Place
-from gateway.twilio_rest import MOVE_TRY_S
+from gateway.configuration.config import Config, Secret, ServerSettings, TwilioSettings
+from gateway.lab.rehearsing.rehearse import rehearse
+from gateway.lab.rehearsing.scenario import Scenario, Step, parse
+from gateway.lab.twilio.phone import place_call
+from gateway.lab.twilio.twilio_api import ApiFault, TwilioApi
+from gateway.lab.twilio.twiml_reader import ConnectStream, Hangup, PlayDigits
+from gateway.records.tap import HIDDEN, Content, Place
+from gateway.twilio.line_time import LineTime
+from gateway.twilio.phone_line import PhoneLine
+from gateway.twilio.twilio_rest import MOVE_TRY_S
 from tests.doors import serving
 from tests.moving import ACCOUNT_SID, BYE, PASSWORD, STAYS, Agent, Reader, placed, silent, stage
 

@@ -28,8 +28,8 @@ from actors.messages import (
     SessionOrder,
 )
 from actors.wire.openai_session import AudioFormat, SessionSettings
-from gateway.config import OpenAISettings, Secret
-from gateway.realtime import Patience, RealtimeSession, connect_to, url_for
+from gateway.configuration.config import OpenAISettings, Secret
+from gateway.session.realtime import Patience, RealtimeSession, connect_to, url_for
 from tests.model_servers import Peer, Script, listening, rehearsal_model
 from tests.worlds import tone
 

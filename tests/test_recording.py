@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from actors.lanes import Lane, OnFull
 from actors.recording import AgentCut, AgentSent, CallerHeard, Recording, RecordingFact
 from actors.wire.g711 import decode_ulaw, encode_ulaw
-from gateway.recording import (
+from gateway.records.recording import (
     AHEAD_MS,
     BLOCK_SAMPLES,
     JITTER_MS,

@@ -26,9 +26,22 @@ from actors.errors import ToolRefused
 from actors.exits import CallerHungUp, Exit, PeerLost
 from actors.policy.manners import Manners
 from actors.toolbox import Toolbox
-from gateway.config import agent_settings
-from gateway.flight import FILE_NAME, MemoryFlight
-from gateway.flight_log import (
+from gateway.configuration.config import agent_settings
+from gateway.lab.faults.fault_plan import Fault, FaultPlan, Place, Striker
+from gateway.lab.judges.evidence import NodeReport
+from gateway.lab.memory_line import MemorySocket
+from gateway.lab.rehearsing.demo_tools import demo_tools
+from gateway.lab.rehearsing.scenario import load
+from gateway.lab.replaying import replay_command
+from gateway.lab.replaying.replay import Replay, replay
+from gateway.lab.simulator.determinism import run_seeded
+from gateway.lab.simulator.node import run_node
+from gateway.lab.simulator.simulation import Wish, compose
+from gateway.lab.simulator.simulation import play as play_simulation
+from gateway.lab.simulator.workload import SimulatedCall
+from gateway.lab.world import Delays, World
+from gateway.records.flight import FILE_NAME, MemoryFlight
+from gateway.records.flight_log import (
     FORMAT,
     Entry,
     FlightLog,
@@ -37,20 +50,7 @@ from gateway.flight_log import (
     read_log,
     write_header,
 )
-from gateway.lab import replay_command
-from gateway.lab.demo_tools import demo_tools
-from gateway.lab.determinism import run_seeded
-from gateway.lab.evidence import NodeReport
-from gateway.lab.fault_plan import Fault, FaultPlan, Place, Striker
-from gateway.lab.memory_line import MemorySocket
-from gateway.lab.node import run_node
-from gateway.lab.replay import Replay, replay
-from gateway.lab.scenario import load
-from gateway.lab.simulation import Wish, compose
-from gateway.lab.simulation import play as play_simulation
-from gateway.lab.workload import SimulatedCall
-from gateway.lab.world import Delays, World
-from gateway.realtime import Socket, Use
+from gateway.session.realtime import Socket, Use
 from tests.killed_sessions import FILLER
 from tests.killed_sessions import one_call as one_killed
 from tests.test_main import offhook

@@ -32,8 +32,8 @@ from actors.policy.floor import Floor
 from actors.policy.memory import Memory
 from actors.wire.openai_history import ID_MAX
 from actors.wire.openai_session import SessionSettings
-from gateway.rehearing import COMMIT_BYTES, Rehearing
-from gateway.retelling import GOES_ON, Retelling
+from gateway.session.rehearing import COMMIT_BYTES, Rehearing
+from gateway.session.retelling import GOES_ON, Retelling
 
 LONG_ID = "call_" + "x" * 40
 

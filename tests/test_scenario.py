@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from actors.toolbox import Toolbox
-from gateway.config import AgentSettings, Config, ConfigError
-from gateway.lab.rehearse import rehearse, with_agents_of
-from gateway.lab.scenario import (
+from gateway.configuration.config import AgentSettings, Config, ConfigError
+from gateway.lab.rehearsing.rehearse import rehearse, with_agents_of
+from gateway.lab.rehearsing.scenario import (
     OUT_OF_ANSWERS,
     Answer,
     Callee,

@@ -12,11 +12,11 @@ import attrs
 import pytest
 
 from actors.ports import TransferOutcome
-from gateway.lab.callee import Callee
-from gateway.lab.far_end import Step
-from gateway.lab.rehearse import Rehearsed, rehearse
-from gateway.lab.scenario import Answering, Scenario, load, names, parse, shipped
-from gateway.lab.verdict import judge
+from gateway.lab.rehearsing.rehearse import Rehearsed, rehearse
+from gateway.lab.rehearsing.scenario import Answering, Scenario, load, names, parse, shipped
+from gateway.lab.rehearsing.verdict import judge
+from gateway.lab.twilio.callee import Callee
+from gateway.lab.twilio.far_end import Step
 
 NOT_BY_ITS_AGENT: Final = {
     "hold-music": "it is about the music; see below",

@@ -11,7 +11,7 @@ import trio
 from structlog.testing import capture_logs
 from trio_websocket import ConnectionClosed
 
-from gateway.server import ServerLimits, serve
+from gateway.web.server import ServerLimits, serve
 from tests.doors import (
     Receive,
     Send,

@@ -22,14 +22,14 @@ from actors.messages import (
 )
 from actors.wire.g711 import decode_ulaw, encode_ulaw
 from actors.wire.openai_session import SemanticVad
-from gateway.agents import AgentSettings, AudioFormat
-from gateway.flight import MemoryFlight
-from gateway.lab.determinism import run_seeded
-from gateway.lab.formats import BYTES_PER_MS, Ear
-from gateway.lab.line_facts import Cut
-from gateway.lab.replay import replay
-from gateway.lab.scenario import parse
+from gateway.configuration.agents import AgentSettings, AudioFormat
+from gateway.lab.openai.formats import BYTES_PER_MS, Ear
+from gateway.lab.rehearsing.scenario import parse
+from gateway.lab.replaying.replay import replay
+from gateway.lab.simulator.determinism import run_seeded
+from gateway.lab.twilio.line_facts import Cut
 from gateway.lab.world import World
+from gateway.records.flight import MemoryFlight
 from tests.worlds import at, play
 
 FORMATS: list[AudioFormat] = ["g711_ulaw", "g711_alaw", "pcm16"]

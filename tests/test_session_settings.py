@@ -22,10 +22,10 @@ from actors.wire.openai_session import (
     encode_change,
     encode_update,
 )
-from gateway.agents import AgentSettings
-from gateway.lab.model import RehearsalModel
-from gateway.lab.session_rules import TRANSCRIBERS, VOICES
-from gateway.session_settings import Listening, listening, session_settings, suited_to
+from gateway.configuration.agents import AgentSettings
+from gateway.lab.openai.model import RehearsalModel
+from gateway.lab.openai.session_rules import TRANSCRIBERS, VOICES
+from gateway.session.session_settings import Listening, listening, session_settings, suited_to
 from tests.model_client import hum, script
 
 Json = dict[str, Any]

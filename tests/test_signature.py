@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 from werkzeug.datastructures import MultiDict
 
-from gateway.signature import is_signed, sign, variants
+from gateway.twilio.signature import is_signed, sign, variants
 
 TOKEN = "12345"
 WEBHOOK = "https://mycompany.com/myapp.php?foo=1&bar=2"

@@ -12,12 +12,12 @@ import structlog
 import trio
 
 from actors.toolbox import Toolbox
-from gateway.lab import fault_plan
-from gateway.lab.fault_catalogue import GENERATORS
-from gateway.lab.seeds import TWICE_IN, Tally, simulate_seeds
-from gateway.lab.simulated_tools import simulated_tools
-from gateway.lab.simulation import Wish, compose, play, simulate
-from gateway.lab.story import tell
+from gateway.lab.faults import fault_plan
+from gateway.lab.faults.fault_catalogue import GENERATORS
+from gateway.lab.simulator.seeds import TWICE_IN, Tally, simulate_seeds
+from gateway.lab.simulator.simulated_tools import simulated_tools
+from gateway.lab.simulator.simulation import Wish, compose, play, simulate
+from gateway.lab.simulator.story import tell
 
 SEEDS = range(1, 901)
 CALLS = 2000

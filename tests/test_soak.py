@@ -8,8 +8,8 @@ import trio
 
 from actors.lanes import Lane
 from actors.toolbox import Toolbox
-from gateway.lab.simulated_tools import simulated_tools
-from gateway.lab.soak import ENDLESS, draw_days, soak
+from gateway.lab.simulator.simulated_tools import simulated_tools
+from gateway.lab.simulator.soak import ENDLESS, draw_days, soak
 
 KEPT: list[Lane[int]] = []
 

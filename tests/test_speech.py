@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.wire.g711 import level_dbfs
-from gateway.lab import speech
-from gateway.lab.speech import (
+from gateway.lab.rehearsing import speech
+from gateway.lab.rehearsing.speech import (
     MS_PER_CHARACTER,
     NOT_RENDERED,
     CannotSpeak,

@@ -28,7 +28,7 @@ from actors.messages import (
     Usage,
 )
 from actors.policy.journal import CallRecord, Journal
-from gateway.store import FolderStore, MemoryStore, UnsafeCallId, call_folder, to_json
+from gateway.records.store import FolderStore, MemoryStore, UnsafeCallId, call_folder, to_json
 from tests.facts import FACTS
 
 

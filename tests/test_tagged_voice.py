@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from actors.messages import FRAME_BYTES, ULAW_BYTES_PER_MS, ULAW_SILENCE
 from actors.wire.g711 import decode_ulaw
-from gateway.lab.tagged_voice import CALLS, Silence, Tagged, TaggedVoice, Unreadable, read
+from gateway.lab.judges.tagged_voice import CALLS, Silence, Tagged, TaggedVoice, Unreadable, read
 
 WORDS = "Good morning."
 LASTS_MS = 787

@@ -35,7 +35,7 @@ from actors.messages import (
     TransferEnded,
 )
 from actors.policy.journal import CallRecord, Journal
-from gateway.timeline import STRIPS_MAX, WIDTH, WORDS_MAX, draw
+from gateway.records.timeline import STRIPS_MAX, WIDTH, WORDS_MAX, draw
 from tests.facts import FACTS
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.tokens import StreamTokens
+from gateway.twilio.tokens import StreamTokens
 
 
 class CountingBytes:

@@ -24,8 +24,8 @@ from actors.wire.openai import (
     ServerEvent,
     TranscriptDelta,
 )
-from gateway.lab.formats import encode
-from gateway.transcode import (
+from gateway.lab.openai.formats import encode
+from gateway.session.transcode import (
     ALAW_TO_ULAW,
     MOST_ITEMS,
     QUALITY,

@@ -14,14 +14,14 @@ import trio
 from actors.errors import CarrierRefused
 from actors.exits import CallerHungUp, Exit, Killed, PeerLost, TimedOut, Transferred
 from actors.ports import Carrier, Transfer, TransferOutcome
-from gateway.agents import AgentSettings
-from gateway.lab.callee import Callee
-from gateway.lab.phone import Phone
-from gateway.lab.rehearse import rehearse
-from gateway.lab.scenario import load
-from gateway.lab.twilio_api import ApiFault
-from gateway.lab.twiml_reader import ConnectStream, Dial, Hangup, Record, Say
-from gateway.phone_line import LONGEST_WHISPER
+from gateway.configuration.agents import AgentSettings
+from gateway.lab.rehearsing.rehearse import rehearse
+from gateway.lab.rehearsing.scenario import load
+from gateway.lab.twilio.callee import Callee
+from gateway.lab.twilio.phone import Phone
+from gateway.lab.twilio.twilio_api import ApiFault
+from gateway.lab.twilio.twiml_reader import ConnectStream, Dial, Hangup, Record, Say
+from gateway.twilio.phone_line import LONGEST_WHISPER
 from tests.moving import BYE, STAYS, Agent, Reader, placed, stage
 
 TO = Transfer("+4930123456", caller_id="+4930999999", ring_s=20)

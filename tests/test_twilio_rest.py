@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from actors.errors import CarrierRefused
 from actors.wire.twilio import Start
-from gateway.config import Secret, TwilioSettings
-from gateway.twilio_rest import Unclear, lacking, open_rest
+from gateway.configuration.config import Secret, TwilioSettings
+from gateway.twilio.twilio_rest import Unclear, lacking, open_rest
 
 SILENT = (0, None)
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import twiml
+from gateway.twilio import twiml
 
 PLACE = twiml.StreamPlace(
     url="wss://h/m", token="tok", action="https://h/after?a=1&b=2", status_callback="https://h/s"

@@ -5,12 +5,12 @@ from typing import Any
 import attrs
 import pytest
 
-from gateway.lab.call_report import CallReport
-from gateway.lab.line_facts import Cut, Warned
-from gateway.lab.playout_buffer import Heard
-from gateway.lab.scenario import Expectation
-from gateway.lab.twiml_reader import Hangup, Say
-from gateway.lab.verdict import judge
+from gateway.lab.rehearsing.scenario import Expectation
+from gateway.lab.rehearsing.verdict import judge
+from gateway.lab.twilio.call_report import CallReport
+from gateway.lab.twilio.line_facts import Cut, Warned
+from gateway.lab.twilio.playout_buffer import Heard
+from gateway.lab.twilio.twiml_reader import Hangup, Say
 
 VOICE = bytes(range(256)) * 125  # 4 s of something audible
 EXPECT = Expectation(ending="AgentHungUp", tools=("opening_hours", "hangup"), barge_ins=1)

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from trio._core import _run
 
-from gateway.lab.determinism import run_seeded
+from gateway.lab.simulator.determinism import run_seeded
 from gateway.lab.virtual_time import Nap, VirtualClock
 
 Clocks = Callable[[], trio.abc.Clock]

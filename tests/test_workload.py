@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from actors.errors import ToolRefused
 from actors.toolbox import Toolbox
-from gateway.lab.scenario import OUT_OF_ANSWERS
-from gateway.lab.simulated_tools import simulated_tools
-from gateway.lab.workload import CALLS_MAX, SimulatedCall, draw_calls
+from gateway.lab.rehearsing.scenario import OUT_OF_ANSWERS
+from gateway.lab.simulator.simulated_tools import simulated_tools
+from gateway.lab.simulator.workload import CALLS_MAX, SimulatedCall, draw_calls
 
 SEEDS = st.integers(0, 2**32)
 

@@ -15,7 +15,7 @@ from actors.errors import CarrierRefused
 from actors.exits import Exit
 from actors.messages import AppendAudio, SessionFact, SessionOrder
 from actors.ports import Transfer, TransferOutcome
-from gateway.lab.scenario import parse
+from gateway.lab.rehearsing.scenario import parse
 from gateway.lab.world import World
 
 

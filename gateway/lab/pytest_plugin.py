@@ -25,10 +25,10 @@ import pytest
 
 if TYPE_CHECKING:
     from actors.toolbox import Toolbox
-    from gateway.config import AgentSettings, Config
-    from gateway.lab.rehearse import Rehearsed
-    from gateway.lab.scenario import Scenario
-    from gateway.lab.simulation import Outcome
+    from gateway.configuration.config import AgentSettings, Config
+    from gateway.lab.rehearsing.rehearse import Rehearsed
+    from gateway.lab.rehearsing.scenario import Scenario
+    from gateway.lab.simulator.simulation import Outcome
 
 # Nothing of offhook is imported before a test asks for it: pytest loads this file in every project
 # of the environment, and a project that measures its coverage would find us half loaded.
@@ -92,9 +92,9 @@ class Simulate:
                 tells the whole story.
 
         """
-        from gateway.lab import scenario as scenarios  # noqa: PLC0415 - see above.
-        from gateway.lab.simulation import Wish, compose, play  # noqa: PLC0415
-        from gateway.lab.story import tell  # noqa: PLC0415
+        from gateway.lab.rehearsing import scenario as scenarios  # noqa: PLC0415 - see above.
+        from gateway.lab.simulator.simulation import Wish, compose, play  # noqa: PLC0415
+        from gateway.lab.simulator.story import tell  # noqa: PLC0415
 
         if isinstance(scenario, str | Path):
             scenario = scenarios.load(scenario)
@@ -147,9 +147,9 @@ class Rehearse:
         from rich.console import Console  # noqa: PLC0415
 
         from actors.toolbox import Toolbox  # noqa: PLC0415
-        from gateway.config import load  # noqa: PLC0415
-        from gateway.lab import scenario as scenarios  # noqa: PLC0415
-        from gateway.lab.rehearse import rehearse  # noqa: PLC0415
+        from gateway.configuration.config import load  # noqa: PLC0415
+        from gateway.lab.rehearsing import scenario as scenarios  # noqa: PLC0415
+        from gateway.lab.rehearsing.rehearse import rehearse  # noqa: PLC0415
         from gateway.terminal import TerminalView  # noqa: PLC0415
 
         is_shipped = isinstance(scenario, str) and scenario in scenarios.names()

@@ -21,24 +21,24 @@ from actors.policy.record import CallRecord
 from actors.ports import Recorder
 from actors.toolbox import Toolbox
 from actors.wire.openai_session import SessionSettings
-from gateway.agents import AgentSettings
-from gateway.client_socket import CannotOpen
-from gateway.flight import run_recorded_call
-from gateway.lab.line import RehearsalLine
+from gateway.configuration.agents import AgentSettings
 from gateway.lab.memory_line import ConnectionClosed, Delay, MemorySocket, memory_line
-from gateway.lab.model import LIFETIME_MS, RehearsalModel
-from gateway.lab.model_line import serve_session
-from gateway.lab.progress import Progress
-from gateway.lab.run_line import run_line
-from gateway.lab.scenario import ModelScript, Scenario
-from gateway.lab.unfinished import Unfinished
-from gateway.lasting import Bounds, LastingSession, Which
-from gateway.media import TwilioCarrier
-from gateway.realtime import RealtimeSession, Use
-from gateway.recording import MemoryRecorder
-from gateway.session_settings import listening, session_settings
-from gateway.store import MemoryStore
-from gateway.tap import Flight, Sessions
+from gateway.lab.openai.model import LIFETIME_MS, RehearsalModel
+from gateway.lab.openai.model_line import serve_session
+from gateway.lab.openai.progress import Progress
+from gateway.lab.openai.unfinished import Unfinished
+from gateway.lab.rehearsing.scenario import ModelScript, Scenario
+from gateway.lab.twilio.line import RehearsalLine
+from gateway.lab.twilio.run_line import run_line
+from gateway.records.flight import run_recorded_call
+from gateway.records.recording import MemoryRecorder
+from gateway.records.store import MemoryStore
+from gateway.records.tap import Flight, Sessions
+from gateway.session.lasting import Bounds, LastingSession, Which
+from gateway.session.realtime import RealtimeSession, Use
+from gateway.session.session_settings import listening, session_settings
+from gateway.twilio.media import TwilioCarrier
+from gateway.web.client_socket import CannotOpen
 
 CALL_SID = "CA00000000000000000000000000000001"
 ACCOUNT_SID = "AC00000000000000000000000000000001"

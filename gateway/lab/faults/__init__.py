@@ -1,0 +1,1 @@
+"""Everything that can go wrong, as data, and where it strikes."""

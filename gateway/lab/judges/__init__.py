@@ -1,0 +1,1 @@
+"""What is seen of a simulated call, and what must hold in every one."""

@@ -1,0 +1,1 @@
+"""Scenarios: their language, their calls and their verdicts."""

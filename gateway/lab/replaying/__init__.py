@@ -1,0 +1,1 @@
+"""Today's code against yesterday's call."""

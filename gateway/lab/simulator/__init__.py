@@ -1,0 +1,1 @@
+"""Whole gateways in virtual time, from a seed."""

@@ -1,0 +1,1 @@
+"""The phone's side of a call: webhooks, streams, and the REST interface."""

@@ -1,0 +1,1 @@
+"""Sockets of HTTP and of WebSockets, in both directions."""
