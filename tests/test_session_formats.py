@@ -52,7 +52,7 @@ model:
     - items: [{say: "Goodbye."}]
 caller:
   - {wait: agent_quiet, say: "Tell me more."}
-  - {wait: agent_quiet, after_ms: 600, say: "Thank you."}
+  - {wait: agent_quiet, say: "Thank you."}
   - {wait: agent_quiet, hang_up: true}
 """
 

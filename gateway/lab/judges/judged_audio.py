@@ -65,11 +65,19 @@ def _conserved(case: Case) -> Iterator[Complaint]:
 
 
 def _is_lasting(case: Case, record: CallRecord) -> bool:
-    """Whether a session was lost or replaced. The record of a call that ends then may not know."""
-    return any(moment.what in ("SessionLost", "SessionMoved") for moment in record.moments) or any(
-        one.lost_s is not None or one.refused_frames or one.longest_wait_s >= SEND_S
-        for one in case.seen.sessions
-        if one.live_s is not None
+    """Whether a session was lost or replaced.
+
+    The record of a call that ends then may not know; nor that of a very long one, which has no
+    room for every moment.
+    """
+    live = [one for one in case.seen.sessions if one.live_s is not None]
+    return (
+        len(live) > 1
+        or any(moment.what in ("SessionLost", "SessionMoved") for moment in record.moments)
+        or any(
+            one.lost_s is not None or one.refused_frames or one.longest_wait_s >= SEND_S
+            for one in live
+        )
     )
 
 

@@ -25,9 +25,9 @@ from gateway.lab.virtual_time import VirtualClock
 
 LONGEST_CALL_S: Final = 2 * 3600.0
 """Long enough for more than one session of the model, which lasts an hour."""
-ENDLESS: Final = 1000
+ENDLESS: Final = 2500
 """Turns of a call that nobody ends: the gateway has to."""
-ENDLESS_IN: Final = 200
+ENDLESS_IN: Final = 100
 """One call in so many is such a call."""
 PAUSE_MS: Final = (5_000, 2_400_000)
 """Between two calls of a line: least and most."""
