@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def shown(default: object) -> str:
             return f"`{str(default).lower()}`"
         case ():
             return "`[]`"
+        case tuple():
+            return f"`{json.dumps(default)}`"
         case str() if len(default) > 60:
             return f'`"{default[:40]}…"`'
         case str() | Path():

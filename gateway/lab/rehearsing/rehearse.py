@@ -58,6 +58,7 @@ from gateway.records.timeline import draw
 from gateway.session.realtime import Connect, Use
 from gateway.twilio.left_message import LeftMessage
 from gateway.web.client_socket import CannotOpen
+from gateway.web.public_web import PublicWeb
 
 MORNING: Final = datetime(2026, 1, 5, 9, tzinfo=UTC)
 """What the wall clock shows when a rehearsal begins: a Monday."""
@@ -132,7 +133,7 @@ def with_agents_of(scenario: Scenario, config: Config, toolbox: Toolbox) -> Conf
         ConfigError: They do not fit.
 
     """
-    functions = [schema.name for schema in toolbox.schemas()]
+    functions = [*(schema.name for schema in toolbox.schemas()), *config.tools]
     settings = partial(agent_settings, functions=functions)
     agent = settings(scenario.agent, config.agent, place=f"agent of {scenario.name}")
     agents = {
@@ -150,6 +151,12 @@ def with_agents_of(scenario: Scenario, config: Config, toolbox: Toolbox) -> Conf
             unknown_numbers=scenario.server.unknown_numbers or config.server.unknown_numbers,
         ),
     )
+
+
+async def _no_network(host: str, port: int) -> tuple[str, ...]:
+    """In virtual time nobody is asked: the clock would not wait for the answer."""
+    await trio.lowlevel.checkpoint()
+    raise OSError(f"{host}:{port} is not in a rehearsal in virtual time")
 
 
 def _configured(scenario: Scenario, config: Config, toolbox: Toolbox) -> Config:
@@ -223,6 +230,7 @@ class _Stage:
             random_bytes=Random(f"{self.seed}/tokens").randbytes,
             twilio_transport=self._api.transport(),
             keep_message=self._keep_message,
+            web=PublicWeb(_no_network),
         )
 
     async def _call(self, server: AsgiServer) -> tuple[CallSeen, CallReport]:
