@@ -180,7 +180,7 @@ def _in_path(name: str, values: Mapping[str, Any]) -> str:
     if not text.strip():
         raise ToolRefused(f"bad arguments: {name}: must not be empty")
     for one in _decodings(text):
-        if _BREAKS_PATH.search(one) or one.strip() in _DOTS:
+        if _BREAKS_PATH.search(one) or one.strip() in _DOTS or _is_spoilt(one, text):
             raise ToolRefused(f"bad arguments: {name}: must not hold / or \\, nor be dots")
     return quote(text, safe="")
 
@@ -191,6 +191,11 @@ def _decodings(text: str) -> list[str]:
     for _ in range(_DECODED_TIMES):
         found.append(unquote(found[-1], errors="replace"))
     return found
+
+
+def _is_spoilt(decoded: str, text: str) -> bool:
+    """Whether it holds bytes that are no text: what is a slash to a careless server looks so."""
+    return "\ufffd" in decoded and "\ufffd" not in text
 
 
 def _text(value: object) -> str:

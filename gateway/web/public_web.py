@@ -270,10 +270,17 @@ async def _read(response: httpcore.Response, question: Question, *, maybe_done: 
     if announced.isdigit() and int(announced[:20]) > question.max_bytes:
         raise too_long
     body = bytearray()
-    async for chunk in response.aiter_stream():
-        body += chunk
-        if len(body) > question.max_bytes:
-            raise too_long
+    try:
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > question.max_bytes:
+                # The generators of httpcore close one another only by what fails within.
+                await response.aclose()
+    except httpcore.ReadError:
+        if len(body) <= question.max_bytes:
+            raise
+    if len(body) > question.max_bytes:
+        raise too_long
     return Answer(response.status, _header(response, b"content-type") or "", bytes(body))
 
 
