@@ -17,7 +17,7 @@ from actors.ports import Tools, Transfer
 from actors.toolbox import Toolbox, ToolFunction, ToolSchema
 from gateway.configuration.agents import Agent, AgentSettings
 from gateway.http_tools import HttpTools
-from gateway.web.public_web import PublicWeb
+from gateway.web.public_web import Web
 
 Keys = Annotated[
     str,
@@ -88,7 +88,7 @@ def toolbox_of(agent: AgentSettings, base: Toolset) -> Toolset:
     return Layered(base, own) if own.schemas() else base
 
 
-def tools_of(agent: Agent, base: Toolset, web: PublicWeb | None = None) -> Toolset:
+def tools_of(agent: Agent, base: Toolset, web: Web | None = None) -> Toolset:
     """All that this agent may call.
 
     Of two with a name, the earlier one is it: the tools of its files, `base`, HTTP requests, and

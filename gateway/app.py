@@ -54,7 +54,7 @@ from gateway.twilio.phone_line import (
 )
 from gateway.twilio.tokens import StreamTokens
 from gateway.twilio.twilio_rest import Transport, lacking, open_rest
-from gateway.web.public_web import PublicWeb
+from gateway.web.public_web import PublicWeb, Web
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -96,7 +96,7 @@ def create_app(
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     twilio_transport: Transport | None = None,
     keep_message: KeepMessage | None = None,
-    web: PublicWeb | None = None,
+    web: Web | None = None,
 ) -> QuartTrio:
     """Make the application. What Twilio requests from it is all under `/twilio/`.
 
@@ -127,7 +127,7 @@ def create_app(
     tools = Toolbox() if toolbox is None else toolbox
     roster = LiveRoster(Roster.of(config))
     outside = Outside.of(config) if outside is None else outside
-    public_web = PublicWeb() if web is None else web
+    public_web: Web = PublicWeb() if web is None else web
     calls = Calls(
         open_session=open_session
         or partial(phone_call.open_session, config, tools, outside, connect_for=connect_for),

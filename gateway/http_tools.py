@@ -22,7 +22,7 @@ from actors.messages import HANGUP
 from actors.toolbox import ARGUMENTS_MAX_CHARS, ToolSchema
 from gateway.configuration.http_tool import PLACEHOLDER, HttpTool
 from gateway.configuration.json_schema import complaints
-from gateway.web.public_web import Answer, PublicWeb, Question, Unanswered
+from gateway.web.public_web import Answer, Question, Unanswered, Web
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class HttpTools:
     """
 
     _tools: Sequence[HttpTool]
-    _web: PublicWeb | None
+    _web: Web | None
 
     def schemas(self) -> tuple[ToolSchema, ...]:
         """See `Toolset`."""

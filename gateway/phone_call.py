@@ -30,7 +30,7 @@ from gateway.session.filler import TONE_WORDS, Lines, tone
 from gateway.session.lasting import LastingSession, Which
 from gateway.session.realtime import Connect, RealtimeSession, connect_to
 from gateway.session.session_settings import listening, session_settings, suited_to
-from gateway.web.public_web import PublicWeb
+from gateway.web.public_web import Web
 
 
 class Records(CallStore, Protocol):
@@ -218,7 +218,7 @@ async def take_call(
     carrier: Carrier,
     *,
     observer: Observer | None = None,
-    web: PublicWeb | None = None,
+    web: Web | None = None,
 ) -> Exit:
     """Run an announced call on its stream, to its end and its records.
 

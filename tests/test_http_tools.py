@@ -26,6 +26,8 @@ from gateway.configuration.config import Config, ConfigError, load
 from gateway.configuration.http_tool import KEYS, HttpTool
 from gateway.configuration.roster import Roster
 from gateway.http_tools import HttpTools, checked, filled, told
+from gateway.lab.rehearsing.rehearse import rehearse
+from gateway.lab.rehearsing.scenario import parse
 from gateway.web.public_web import Answer, PublicWeb
 from tests.test_gateway import gateway
 from tests.web_servers import PUBLIC, Answering, Names, says, server_tls, serving, web_of
@@ -505,6 +507,7 @@ async def test_a_request_that_was_given_up_leaves_no_connection(
     async with asked(tmp_path, authority, hangs) as (tools, server):
         for _ in range(3):
             await refused(tools, "order_status", ORDER)
+        assert isinstance(tools._web, PublicWeb)
         (pool,) = tools._web._pools.values()
         assert pool.connections == []
 
@@ -591,3 +594,12 @@ async def test_a_call_asks_over_real_sockets_and_its_record_has_the_answer_and_n
     assert CANARY.encode() in server.heads[0]
     for path in (calls / report.call_sid).iterdir():
         assert CANARY.encode() not in path.read_bytes()
+
+
+def test_in_virtual_time_nobody_is_asked(tmp_path: Path) -> None:
+    done = rehearse(parse(f"name: test\n{CALL}"), config=config_of(tmp_path, ORDER_STATUS))
+
+    assert done.record is not None
+    (asked, *_) = done.record["tool_calls"]
+    assert (asked["name"], asked["outcome"]) == ("order_status", "refused")
+    assert "in virtual time" in asked["output"]

@@ -61,7 +61,7 @@ async def serving(answer: Answering, tls: ssl.SSLContext | None = None) -> Async
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         server.port = listeners[0].socket.getsockname()[1]
-        nursery.start_soon(partial(trio.serve_listeners, handle, listeners))
+        await nursery.start(trio.serve_listeners, handle, listeners)
         yield server
         nursery.cancel_scope.cancel()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 import httpcore
@@ -90,6 +90,21 @@ class Answer:
     body: bytes = attrs.field(repr=False)
 
 
+class Web(Protocol):
+    """Whom requests are given to. A `PublicWeb` is one."""
+
+    async def ask(self, question: Question) -> Answer:
+        """Send a request once, and read its answer. Cancellable, bounded by the question.
+
+        Raises:
+            Unanswered: There is none, or none that may be used.
+
+        """
+
+    async def aclose(self) -> None:
+        """Close every connection. Idempotent."""
+
+
 async def resolve(host: str, port: int) -> tuple[str, ...]:
     """Ask the system. Cancellable; the thread that asks is left to itself then."""
     try:
@@ -127,12 +142,7 @@ class PublicWeb:
     )
 
     async def ask(self, question: Question) -> Answer:
-        """Send a request once, and read its answer. Cancellable, bounded by the question.
-
-        Raises:
-            Unanswered: There is none, or none that may be used.
-
-        """
+        """See `Web`."""
         maybe_done = question.method not in _SAFE
         try:
             with trio.fail_after(question.timeout_s):

@@ -58,7 +58,7 @@ from gateway.records.timeline import draw
 from gateway.session.realtime import Connect, Use
 from gateway.twilio.left_message import LeftMessage
 from gateway.web.client_socket import CannotOpen
-from gateway.web.public_web import PublicWeb
+from gateway.web.public_web import Answer, Question, Unanswered
 
 MORNING: Final = datetime(2026, 1, 5, 9, tzinfo=UTC)
 """What the wall clock shows when a rehearsal begins: a Monday."""
@@ -106,7 +106,7 @@ def rehearse(
         toolbox: The agent's functions. They must use neither threads nor sockets. Those of the
             shipped scenarios when `None`.
         config: What the scenario's agent is laid over; the defaults when `None`. Of its sections
-            only the agents, `[server]` and `[calls]` count.
+            only the agents, `[server]` and `[calls]` count; of `[tools.NAME]`, nobody is asked.
         observer: Is told everything noteworthy in the call, as it happens.
         seed: Of every id, token and delay, and of the scheduler.
 
@@ -153,10 +153,18 @@ def with_agents_of(scenario: Scenario, config: Config, toolbox: Toolbox) -> Conf
     )
 
 
-async def _no_network(host: str, port: int) -> tuple[str, ...]:
+class _NoWeb:
     """In virtual time nobody is asked: the clock would not wait for the answer."""
-    await trio.lowlevel.checkpoint()
-    raise OSError(f"{host}:{port} is not in a rehearsal in virtual time")
+
+    async def ask(self, question: Question) -> Answer:
+        """See `Web`."""
+        del question
+        await trio.lowlevel.checkpoint()
+        raise Unanswered("nobody is asked in a rehearsal in virtual time")
+
+    async def aclose(self) -> None:
+        """See `Web`."""
+        await trio.lowlevel.checkpoint()
 
 
 def _configured(scenario: Scenario, config: Config, toolbox: Toolbox) -> Config:
@@ -230,7 +238,7 @@ class _Stage:
             random_bytes=Random(f"{self.seed}/tokens").randbytes,
             twilio_transport=self._api.transport(),
             keep_message=self._keep_message,
-            web=PublicWeb(_no_network),
+            web=_NoWeb(),
         )
 
     async def _call(self, server: AsgiServer) -> tuple[CallSeen, CallReport]:
