@@ -35,7 +35,7 @@ _DECODED_TIMES: Final = 3
 _BREAKS_PATH: Final = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DOTS: Final = frozenset({".", ".."})
 _CHARSETS: Final = {
-    "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii",
+    "utf-8": "utf-8-sig", "utf8": "utf-8-sig", "us-ascii": "ascii", "ascii": "ascii",
     "iso-8859-1": "cp1252", "latin1": "cp1252", "windows-1252": "cp1252",
     "iso-8859-15": "iso-8859-15", "utf-16": "utf-16",
 }  # fmt: skip

@@ -173,7 +173,7 @@ def test_another_declaration_is_another_version_of_the_agent_and_another_secret_
         ("?lang={lang}", "?{lang}=1", "url may have {parameters} as values in its query"),
         ("?lang={lang}", "", "parameters.lang would not be sent: write ?lang={lang} in url"),
         ('"string", d', '"text", d', "parameters.order_id.type is 'text': one of string,"),
-        ('"string", d', '"array", d', "parameters.order_id.maxLength is unknown for a array"),
+        ('"string", d', '"array", d', "parameters.order_id.maxLength is unknown for an array"),
         ("maxLength", "maxlength", "order_id.maxlength is unknown for a string; did you mean max"),
         ("maxLength = 40", 'pattern = "("', "parameters.order_id.pattern cannot be used"),
         ('["en", "de"]', '["en", 1]', "parameters.lang.enum holds 1, which is no string"),
@@ -524,6 +524,7 @@ async def test_a_request_that_was_given_up_leaves_no_connection(
         (Answer(200, "application/json", b"[" * 3000 + b"]" * 3000), "[" * 3000 + "]" * 3000),
         (Answer(200, "text/html; charset=iso-8859-1", b"Gr\xfc\xdfe"), "Grüße"),
         (Answer(200, "", b"plain"), "plain"),
+        (Answer(200, "application/json", b"\xef\xbb\xbf[1]"), [1]),
         (Answer(404, "text/plain", b"no such order"), {
             "error": "its status is 404", "said": "no such order"
         }),

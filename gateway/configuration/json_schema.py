@@ -85,7 +85,7 @@ def schema_flaws(schema: object, place: str = "", depth: int = 0) -> Iterator[tu
     known = (*_COMMON, *_OWN[kind])
     for key in schema:
         if key not in known:
-            yield _join(place, key), f"is unknown for a {kind}{nearest(key, known)}"
+            yield _join(place, key), f"is unknown for {_a(kind)}{nearest(key, known)}"
     if not isinstance(schema.get("description", ""), str):
         yield _join(place, "description"), "must be text in quotes"
     yield from _enum_flaws(schema, kind, place)
@@ -101,8 +101,7 @@ def complaints(schema: Schema, value: object, place: str = "") -> Iterator[str]:
     shown = place or "arguments"
     kind: str = schema["type"]
     if not _is_a(value, kind):
-        article = "an" if kind[0] in "aeiou" else "a"
-        yield f"{shown}: must be {article} {kind}"
+        yield f"{shown}: must be {_a(kind)}"
         return
     if "enum" in schema and not any(_same(value, one) for one in schema["enum"]):
         yield f"{shown}: must be one of {', '.join(map(str, schema['enum']))}"
@@ -221,6 +220,10 @@ def _fits(pattern: str, text: str) -> bool:
 def _compiled(pattern: str) -> pydantic.TypeAdapter[str]:
     # Pydantic's are of linear time: a caller's words must not keep the gateway busy.
     return pydantic.TypeAdapter(pydantic.constr(pattern=pattern))
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _or_none(word: str, known: Collection[str]) -> str:
