@@ -16,6 +16,8 @@ from actors.messages import HANGUP
 from actors.ports import Tools, Transfer
 from actors.toolbox import Toolbox, ToolFunction, ToolSchema
 from gateway.configuration.agents import Agent, AgentSettings
+from gateway.http_tools import HttpTools
+from gateway.web.public_web import Web
 
 Keys = Annotated[
     str,
@@ -86,8 +88,20 @@ def toolbox_of(agent: AgentSettings, base: Toolset) -> Toolset:
     return Layered(base, own) if own.schemas() else base
 
 
-def tools_of(agent: Agent, base: Toolset) -> Toolset:
-    """All that this agent may call: the tools of its files, `base`, and what its settings bring."""
+def tools_of(agent: Agent, base: Toolset, web: Web | None = None) -> Toolset:
+    """All that this agent may call.
+
+    Of two with a name, the earlier one is it: the tools of its files, `base`, HTTP requests, and
+    what its settings bring.
+
+    Args:
+        agent: Whose tools.
+        base: Those of the host application.
+        web: What HTTP requests go over; `None`: they are refused.
+
+    """
+    if agent.http_tools:
+        base = Layered(base, HttpTools(agent.http_tools, web))
     files = base if agent.tools is None else Layered(agent.tools, base)
     return toolbox_of(agent.settings, files)
 

@@ -54,6 +54,7 @@ from gateway.twilio.phone_line import (
 )
 from gateway.twilio.tokens import StreamTokens
 from gateway.twilio.twilio_rest import Transport, lacking, open_rest
+from gateway.web.public_web import PublicWeb, Web
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -95,6 +96,7 @@ def create_app(
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     twilio_transport: Transport | None = None,
     keep_message: KeepMessage | None = None,
+    web: Web | None = None,
 ) -> QuartTrio:
     """Make the application. What Twilio requests from it is all under `/twilio/`.
 
@@ -109,6 +111,7 @@ def create_app(
         random_bytes: What tokens are made of: a cryptographic source.
         twilio_transport: What requests to Twilio go over; by default the network.
         keep_message: Where it is noted that a caller left a message; by default beside the records.
+        web: What tools that are HTTP requests go over; by default the network. Closed with this.
 
     Raises:
         ConfigError: Nothing could tell Twilio's requests from anybody else's, or a file of tools
@@ -124,11 +127,12 @@ def create_app(
     tools = Toolbox() if toolbox is None else toolbox
     roster = LiveRoster(Roster.of(config))
     outside = Outside.of(config) if outside is None else outside
+    public_web: Web = PublicWeb() if web is None else web
     calls = Calls(
         open_session=open_session
         or partial(phone_call.open_session, config, tools, outside, connect_for=connect_for),
         run_call=run_call
-        or partial(phone_call.take_call, config, tools, outside, observer=observer),
+        or partial(phone_call.take_call, config, tools, outside, observer=observer, web=public_web),
         is_recorded=outside.store.has,
         tokens=StreamTokens(random_bytes),
         max_concurrent=config.calls.max_concurrent,
@@ -160,6 +164,7 @@ def create_app(
     @app.after_serving
     async def stop() -> None:
         calls.close()
+        await public_web.aclose()
         if rest is not None:
             await rest.aclose()
 

@@ -30,6 +30,7 @@ from gateway.session.filler import TONE_WORDS, Lines, tone
 from gateway.session.lasting import LastingSession, Which
 from gateway.session.realtime import Connect, RealtimeSession, connect_to
 from gateway.session.session_settings import listening, session_settings, suited_to
+from gateway.web.public_web import Web
 
 
 class Records(CallStore, Protocol):
@@ -217,10 +218,14 @@ async def take_call(
     carrier: Carrier,
     *,
     observer: Observer | None = None,
+    web: Web | None = None,
 ) -> Exit:
-    """Run an announced call on its stream, to its end and its records."""
+    """Run an announced call on its stream, to its end and its records.
+
+    Its tools that are HTTP requests go over `web`.
+    """
     incoming, agent = offer.incoming, offer.incoming.agent.settings
-    toolbox = tools_of(incoming.agent, toolbox)
+    toolbox = tools_of(incoming.agent, toolbox, web)
     facts = CallFacts(
         call_sid=incoming.call_sid,
         stream_sid=offer.stream_sid or "",

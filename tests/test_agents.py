@@ -277,6 +277,25 @@ async def test_files_that_the_configuration_names_are_watched(desk: Desk) -> Non
     assert json.loads(await third.tools.run("look_up", '{"order": 1}')) == "lost"
 
 
+async def test_an_edited_tool_that_is_a_request_is_for_new_calls(desk: Desk) -> None:
+    declared = """
+[tools.order_status]
+description = "Look up where an order is."
+url = "https://api.example.com/orders/{order_id}"
+parameters.order_id = { type = "string" }
+"""
+    desk.write(declared)
+    reloader = desk.serve()
+    (before,) = reloader.roster.current.agents
+    desk.write(declared.replace("/orders/", "/order/"))
+
+    assert await settle(reloader)
+    (after,) = reloader.roster.current.agents
+    assert before.http_tools[0].url == "https://api.example.com/orders/{order_id}"
+    assert after.http_tools[0].url == "https://api.example.com/order/{order_id}"
+    assert before.version != after.version
+
+
 async def test_a_file_that_was_missing_is_waited_for(desk: Desk) -> None:
     reloader = desk.serve()
     desk.write('[agent]\ninstructions_file = "prompt.txt"\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import attrs
 import pytest
 
 from gateway.configuration.config import load
+from gateway.configuration.http_tool import KEYS as HTTP_TOOL_KEYS
+from gateway.configuration.http_tool import HttpTool
 from gateway.configuration.settings import KEYS, SECTIONS
 from gateway.configuration.written import COMMON_NAMES
 
@@ -34,6 +37,8 @@ def shown(default: object) -> str:
             return f"`{str(default).lower()}`"
         case ():
             return "`[]`"
+        case tuple():
+            return f"`{json.dumps(default)}`"
         case str() if len(default) > 60:
             return f'`"{default[:40]}…"`'
         case str() | Path():
@@ -75,3 +80,22 @@ def test_the_example_is_one(tmp_path: Path) -> None:
 
     assert list(config.agents) == list(tomllib.loads(example)["agents"]) == ["sales", "night"]
     assert config.agents["night"].transfer_to is None
+
+
+def test_every_key_of_a_tool_that_is_a_request_is_documented_with_its_default() -> None:
+    defaults = attrs.fields_dict(HttpTool)
+    documented = rows("tools.NAME")
+
+    assert tuple(documented) == HTTP_TOOL_KEYS
+    for key in ("method", "timeout_s", "max_bytes"):
+        assert documented[key][0] == shown(defaults[key].default)
+
+
+def test_the_example_of_a_tool_that_is_a_request_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
+    example = text.partition("## Tools that are HTTP")[2].partition("```toml\n")[2]
+    (tmp_path / "offhook.toml").write_text(example.partition("```")[0])
+    config = load(tmp_path / "offhook.toml", {"ORDER_TOKEN": "t"})
+
+    assert list(config.tools) == ["order_status"]
+    assert config.tools["order_status"].in_url() == {"order_id", "lang"}

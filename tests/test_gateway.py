@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from gateway.configuration.config import (
     ServerSettings,
     TwilioSettings,
 )
+from gateway.configuration.http_tool import HttpTool
 from gateway.lab.openai.model_server import ModelServer
 from gateway.lab.rehearsing.scenario import Expectation, parse
 from gateway.lab.rehearsing.verdict import judge
@@ -196,6 +197,7 @@ async def gateway(
     serve: Serve = own_server,
     twilio: TwilioSettings | None = None,
     public_url: str | None = None,
+    tools: Mapping[str, HttpTool] | None = None,
 ) -> AsyncIterator[Gateway]:
     """Serve a gateway and its model, with nothing left of either at the end of the block."""
     async with rehearsal_model(model_yaml, noise) as model, trio.open_nursery() as nursery:
@@ -205,6 +207,7 @@ async def gateway(
             calls=CallSettings(directory=directory),
             openai=OpenAISettings(api_key=Secret("sk-test"), realtime_url=model.url),
             twilio=twilio or TwilioSettings(),
+            tools=tools or {},
         )
         app = create_app(config)
         stop = trio.Event()

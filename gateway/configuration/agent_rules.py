@@ -13,8 +13,8 @@ from typing import Final
 import attrs
 
 from actors.messages import HANGUP
-from gateway.configuration.agents import AgentSettings
-from gateway.configuration.convert import closest
+from gateway.configuration.agents import ALL_TOOLS, AgentSettings
+from gateway.configuration.convert import closest, nearest
 from gateway.configuration.models import MODELS, RECOGNISER, RECOGNISERS, TAKES_KEYWORDS, reasons
 
 SEND_DTMF: Final = "send_dtmf"
@@ -53,6 +53,8 @@ class Surroundings:
     """The functions in each file of tools, by path."""
     more_functions: Collection[str] = ()
     """Those that a host application brings."""
+    http_tools: Collection[str] | None = None
+    """The names of those that are HTTP requests; `None`: nobody knows here."""
 
 
 def flaws(agent: AgentSettings, written: Collection[str], around: Surroundings) -> Iterator[Flaw]:
@@ -83,6 +85,11 @@ def flaws(agent: AgentSettings, written: Collection[str], around: Surroundings) 
                 f"{next(name for name in MODELS if name != agent.model)}, or a fallback_url"
             ),
         )
+
+
+def picked(wanted: Collection[str], declared: Collection[str]) -> tuple[str, ...]:
+    """Which of the declared tools an agent has: those that it names, or all of them."""
+    return tuple(name for name in declared if name in wanted or ALL_TOOLS in wanted)
 
 
 def remarks(agent: AgentSettings) -> Iterator[Flaw]:
@@ -176,8 +183,13 @@ def _without_effect(
 
 
 def _tools(agent: AgentSettings, around: Surroundings) -> Iterator[Flaw]:
+    declared = around.http_tools
+    for name in agent.http_tools:
+        if name != ALL_TOOLS and declared is not None and name not in declared:
+            known = nearest(name, declared) if declared else f": write [tools.{name}]"
+            yield "http_tools", f"holds {name!r}, and there is no [tools.{name}]{known}"
     choice = agent.tool_choice
-    names = {HANGUP, *around.more_functions}
+    names = {HANGUP, *around.more_functions, *picked(agent.http_tools, declared or ())}
     for path in agent.tools:
         names.update(around.functions.get(str(path), ()))
     if agent.phone_menus:

@@ -11,9 +11,12 @@ import attrs
 
 from actors.toolbox import Toolbox
 from gateway.configuration.convert import Secret
+from gateway.configuration.http_tool import HttpTool
 
 DEFAULT: Final = "default"
 """The name of the agent of `[agent]`."""
+ALL_TOOLS: Final = "*"
+"""In `http_tools`: every one that there is."""
 
 Opening = Literal["line", "model", "caller"]
 TurnDetection = Literal["server_vad", "semantic_vad", "none"]
@@ -131,6 +134,8 @@ class AgentSettings:
 
     tools: tuple[Path, ...] = ()
     """Files of Python functions; the last definition of a name wins."""
+    http_tools: tuple[str, ...] = (ALL_TOOLS,)
+    """Names of `[tools.NAME]`; `*`: all of them."""
     keypad: bool = True
     """Whether the model is told of the keys that the caller presses."""
     key_tones: KeyTones = "redirect"
@@ -164,6 +169,8 @@ class Agent:
     """A hash of everything that makes it what it is: its settings, its instructions, its tools."""
     tools: Toolbox | None = attrs.field(default=None, eq=False, repr=False)
     """The functions of its files, as they were when it was made. `None`: it has no files."""
+    http_tools: tuple[HttpTool, ...] = ()
+    """Those that are HTTP requests."""
 
 
 def instructions_for(settings: AgentSettings, caller: str, today: date) -> str:

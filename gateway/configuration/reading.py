@@ -14,6 +14,7 @@ from gateway.configuration import agent_rules, written
 from gateway.configuration.agent_rules import Surroundings
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import Convert, closest, converter
+from gateway.configuration.http_tool import HttpTool, read_http_tool
 from gateway.configuration.rules import value_flaw
 from gateway.configuration.settings import (
     AGENT,
@@ -24,7 +25,7 @@ from gateway.configuration.settings import (
     TwilioSettings,
     is_azure,
 )
-from gateway.configuration.written import Entry, near_file
+from gateway.configuration.written import Declared, Entry, near_file
 
 _INSTRUCTIONS: Final = ("instructions", "instructions_file")
 
@@ -61,8 +62,13 @@ class Reading:
             for name, settings in SECTIONS.items()
             if name != AGENT
         }
-        config = Config(agent=agent, agents=agents, **sections)
-        around = Surroundings(config.calls.max_call_s, is_azure(config.openai.realtime_url))
+        tools = self._http_tools(file, found.tools, environ)
+        config = Config(agent=agent, agents=agents, tools=tools, **sections)
+        around = Surroundings(
+            config.calls.max_call_s,
+            is_azure(config.openai.realtime_url),
+            http_tools=tuple(found.tools),
+        )
         self.judge(AGENT, agent, around)
         for name, settings in agents.items():
             self.judge(f"agents.{name}", settings, around)
@@ -70,6 +76,22 @@ class Reading:
         self._judge_twilio(config.twilio)
         self.finish()
         return attrs.evolve(config, files=tuple(self.files))
+
+    def _http_tools(
+        self, file: Path, declared: Mapping[str, Declared], environ: Mapping[str, str]
+    ) -> dict[str, HttpTool]:
+        """The tools of `[tools.NAME]` that are right."""
+        tools: dict[str, HttpTool] = {}
+        for name, one in declared.items():
+
+            def complain(key: str, flaw: str, place: str = one.place) -> None:
+                where = f"{place}.{key}" if key else place
+                self.problems.append(f"{where} in {file} {flaw}")
+
+            tool = read_http_tool(name, one.table, environ, complain)
+            if tool is not None:
+                tools[name] = tool
+        return tools
 
     def _one_text(self, entries: tuple[Entry, ...]) -> Iterator[Entry]:
         """Leave out instructions as text that those in a file replace, or the other way round.

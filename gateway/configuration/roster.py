@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +11,10 @@ import attrs
 import orjson
 
 from actors.toolbox import Toolbox
+from gateway.configuration.agent_rules import picked
 from gateway.configuration.agents import DEFAULT, Agent, AgentSettings
 from gateway.configuration.convert import UnknownNumbers
+from gateway.configuration.http_tool import HttpTool
 from gateway.configuration.settings import Config, ConfigError
 from gateway.tool_files import ToolFileError, load_tools
 
@@ -41,7 +44,8 @@ class Roster:
         named = {DEFAULT: config.agent, **config.agents}
         # Before anything is run: a file that is saved meanwhile has another version at the next
         # look, and is read again. The other way round, it would have this one already.
-        versions = {name: version_of(settings) for name, settings in named.items()}
+        requests = {name: http_tools_of(settings, config) for name, settings in named.items()}
+        versions = {name: version_of(settings, requests[name]) for name, settings in named.items()}
         boxes: dict[tuple[Path, ...], Toolbox | None] = {(): None}
         problems: list[str] = []
         for paths in dict.fromkeys(settings.tools for settings in named.values()):
@@ -53,7 +57,7 @@ class Roster:
         if problems:
             raise ConfigError(tuple(problems), config.files)
         agents = (
-            Agent(name, settings, versions[name], boxes[settings.tools])
+            Agent(name, settings, versions[name], boxes[settings.tools], requests[name])
             for name, settings in named.items()
         )
         return cls(tuple(agents), config.server.unknown_numbers)
@@ -96,7 +100,12 @@ class LiveRoster:
         return self.current.agent_for(called)
 
 
-def version_of(settings: AgentSettings) -> str:
+def http_tools_of(settings: AgentSettings, config: Config) -> tuple[HttpTool, ...]:
+    """The tools of an agent that are HTTP requests."""
+    return tuple(config.tools[name] for name in picked(settings.http_tools, config.tools))
+
+
+def version_of(settings: AgentSettings, requests: Sequence[HttpTool] = ()) -> str:
     """A hash of everything that makes an agent what it is: settings, instructions, tools.
 
     Keys are left out, and of files where they are: what is in them counts. A file that cannot be
@@ -106,6 +115,8 @@ def version_of(settings: AgentSettings) -> str:
     digest = hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS))
     for path in settings.tools:
         digest.update(path.name.encode() + b"\0" + _content(path) + b"\0")
+    for one in requests:
+        digest.update(orjson.dumps(one.fingerprint(), option=orjson.OPT_SORT_KEYS))
     return digest.hexdigest()[:VERSION_CHARS]
 
 

@@ -12,6 +12,7 @@ import attrs
 from gateway.configuration import agent_rules
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import Auth, FlightMode, Secret, UnknownNumbers
+from gateway.configuration.http_tool import HttpTool
 
 AGENT: Final = "agent"
 """The section of the default agent, whose keys every `[agents.NAME]` has as well."""
@@ -94,6 +95,8 @@ class Config:
     twilio: TwilioSettings = attrs.field(factory=TwilioSettings)
     agents: Mapping[str, AgentSettings] = attrs.field(factory=dict[str, AgentSettings])
     """Those of `[agents.NAME]`, complete: with what they inherit."""
+    tools: Mapping[str, HttpTool] = attrs.field(factory=dict[str, HttpTool])
+    """Those of `[tools.NAME]`: HTTP requests."""
     files: tuple[Path, ...] = attrs.field(default=(), eq=False)
     """What it was read from. Another content of one of them makes another configuration."""
 

@@ -18,6 +18,7 @@ from gateway.configuration.convert import closest, nearest
 from gateway.configuration.settings import AGENT
 
 AGENTS: Final = "agents"
+TOOLS: Final = "tools"
 CONFIG_NAME: Final = "OFFHOOK_CONFIG"
 _PREFIX: Final = "OFFHOOK_AGENTS_"
 _AGENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -79,12 +80,23 @@ class Entry:
 
 
 @attrs.frozen
+class Declared:
+    """A table of its own, as it was written: one tool."""
+
+    table: Mapping[str, Any]
+    place: str
+    """Where, for whoever has to mend it."""
+
+
+@attrs.frozen
 class Written:
     """All of it. Of two entries for one setting, the later one wins."""
 
     entries: tuple[Entry, ...]
     agents: Mapping[str, str]
     """The names of `[agents.NAME]`, each with its place."""
+    tools: Mapping[str, Declared]
+    """The tables of `[tools.NAME]`. They are in the file alone."""
     problems: tuple[str, ...]
 
 
@@ -103,10 +115,11 @@ def read(
     problems: list[str] = []
     tables = _tables(file, problems, must_exist=must_exist)
     agents: dict[str, str] = {}
+    tools = _tools_of(file, tables, problems)
     entries = list(_of_file(file, tables, keys, agents, problems))
     entries += _of_common_names(environ)
     entries += _of_own_names(environ, keys, agents, problems)
-    return Written(tuple(entries), agents, tuple(problems))
+    return Written(tuple(entries), agents, tools, tuple(problems))
 
 
 def own_name(section: str, key: str) -> str:
@@ -149,9 +162,12 @@ def _of_file(
     problems: list[str],
 ) -> Iterator[Entry]:
     for section, table in tables.items():
+        if section == TOOLS:
+            continue
         if section not in keys and section != AGENTS:
             what = f"[{section}]" if isinstance(table, dict) else f"the key {section}"
-            problems.append(f"{what} in {file} is unknown{nearest(section, [*keys, AGENTS])}")
+            known = [*keys, AGENTS, TOOLS]
+            problems.append(f"{what} in {file} is unknown{nearest(section, known)}")
         elif not isinstance(table, dict):
             example = f"[{AGENTS}.NAME]" if section == AGENTS else f"[{section}]"
             problems.append(f"{section} in {file} must be a section: {example}")
@@ -165,6 +181,21 @@ def _of_file(
                 else:
                     agents[name] = f"[agents.{name}] in {file}"
                     yield from _of_section(file, f"agents.{name}", agent, keys[AGENT], problems)
+
+
+def _tools_of(file: Path, tables: Mapping[str, Any], problems: list[str]) -> dict[str, Declared]:
+    section = tables.get(TOOLS, {})
+    example = f"[{TOOLS}.order_status]"
+    if not isinstance(section, dict):
+        problems.append(f"{TOOLS} in {file} must be sections: {example}; files are {AGENT}.{TOOLS}")
+        return {}
+    found: dict[str, Declared] = {}
+    for name, table in section.items():
+        if isinstance(table, dict):
+            found[name] = Declared(table, f"{TOOLS}.{name}")
+        else:
+            problems.append(f"{TOOLS}.{name} in {file} must be a section: {example}")
+    return found
 
 
 def _of_section(

@@ -58,6 +58,7 @@ from gateway.records.timeline import draw
 from gateway.session.realtime import Connect, Use
 from gateway.twilio.left_message import LeftMessage
 from gateway.web.client_socket import CannotOpen
+from gateway.web.public_web import Answer, Question, Unanswered
 
 MORNING: Final = datetime(2026, 1, 5, 9, tzinfo=UTC)
 """What the wall clock shows when a rehearsal begins: a Monday."""
@@ -105,7 +106,7 @@ def rehearse(
         toolbox: The agent's functions. They must use neither threads nor sockets. Those of the
             shipped scenarios when `None`.
         config: What the scenario's agent is laid over; the defaults when `None`. Of its sections
-            only the agents, `[server]` and `[calls]` count.
+            only the agents, `[server]` and `[calls]` count; of `[tools.NAME]`, nobody is asked.
         observer: Is told everything noteworthy in the call, as it happens.
         seed: Of every id, token and delay, and of the scheduler.
 
@@ -132,7 +133,7 @@ def with_agents_of(scenario: Scenario, config: Config, toolbox: Toolbox) -> Conf
         ConfigError: They do not fit.
 
     """
-    functions = [schema.name for schema in toolbox.schemas()]
+    functions = [*(schema.name for schema in toolbox.schemas()), *config.tools]
     settings = partial(agent_settings, functions=functions)
     agent = settings(scenario.agent, config.agent, place=f"agent of {scenario.name}")
     agents = {
@@ -150,6 +151,20 @@ def with_agents_of(scenario: Scenario, config: Config, toolbox: Toolbox) -> Conf
             unknown_numbers=scenario.server.unknown_numbers or config.server.unknown_numbers,
         ),
     )
+
+
+class _NoWeb:
+    """In virtual time nobody is asked: the clock would not wait for the answer."""
+
+    async def ask(self, question: Question) -> Answer:
+        """See `Web`."""
+        del question
+        await trio.lowlevel.checkpoint()
+        raise Unanswered("nobody is asked in a rehearsal in virtual time")
+
+    async def aclose(self) -> None:
+        """See `Web`."""
+        await trio.lowlevel.checkpoint()
 
 
 def _configured(scenario: Scenario, config: Config, toolbox: Toolbox) -> Config:
@@ -223,6 +238,7 @@ class _Stage:
             random_bytes=Random(f"{self.seed}/tokens").randbytes,
             twilio_transport=self._api.transport(),
             keep_message=self._keep_message,
+            web=_NoWeb(),
         )
 
     async def _call(self, server: AsgiServer) -> tuple[CallSeen, CallReport]:
