@@ -155,8 +155,11 @@ class BargeIn:
                 self.hangup.put(fact)
             case StreamLeft():
                 self._leave()
+                self.hangup.put(fact)
             case StreamMoved():
                 self._come_back()
+                self._send_due()  # What was held back is playing before anybody hangs up.
+                self.hangup.put(fact)
             case SessionLost() | SessionMoved():
                 pass  # What it was making ends as every response does.
 

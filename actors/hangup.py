@@ -21,6 +21,8 @@ from actors.messages import (
     SessionOrder,
     SpeechStarted,
     SpeechStopped,
+    StreamLeft,
+    StreamMoved,
     ToolFinished,
     ToolOutcome,
     TransferEnded,
@@ -55,7 +57,7 @@ class Hangup:
     notes: Notes
     _farewell: Farewell = attrs.field(factory=Farewell, init=False)
     _quiet: trio.Event = attrs.field(factory=trio.Event, init=False)
-    """Set while nothing is generated or played."""
+    """Set while nothing is generated, played or held back."""
     _has_left: bool = attrs.field(default=False, init=False)
     """The caller is somebody else's."""
     _because: str = attrs.field(default=CALLED_OFF, init=False)
@@ -115,6 +117,10 @@ class Hangup:
                 self._farewell.playout_started()
             case PlayoutIdle(by_mark):
                 self._farewell.playout_idle(by_mark=by_mark, now_ms=now_ms)
+            case StreamLeft():
+                self._farewell.left()
+            case StreamMoved():
+                self._farewell.came_back(now_ms=now_ms)
             case TransferEnded(outcome):
                 self._has_left = outcome == "answered"
                 if not self._has_left:

@@ -599,6 +599,8 @@ HangupFact = (
     | ResponseFinished
     | PlayoutStarted
     | PlayoutIdle
+    | StreamLeft
+    | StreamMoved
     | TransferEnded
 )
 KeypadFact = KeyPressed | SpeechStarted | SpeechStopped | SessionLost | CollectionEnded

@@ -24,6 +24,7 @@ from actors.messages import (
     MarkEchoed,
     Play,
     PlayoutIdle,
+    PlayoutStarted,
     ResponseFinished,
     ResponseStarted,
     SpeechStarted,
@@ -103,6 +104,22 @@ async def test_while_away_nothing_is_ordered_and_then_all_of_it_is_played(
     assert played(orders) == len(SECOND)
     assert any(isinstance(order, Mark) for order in orders)
     assert one.turns.drain() == []
+
+
+async def test_whoever_hangs_up_hears_that_there_is_no_stream_and_then_what_plays_on_the_next(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with bench() as one:
+        await one.after(1, StreamLeft())
+        await one.after(5, *one.says())
+        facts = one.hangup.drain()
+        assert facts[0] == StreamLeft()
+        assert not any(isinstance(fact, PlayoutStarted | PlayoutIdle) for fact in facts)
+        await one.after(0.1, StreamMoved("MZ2"))
+        facts = one.hangup.drain()
+
+    # In this order: else there is a moment in which all seems to have been heard.
+    assert [type(fact) for fact in facts] == [PlayoutStarted, StreamMoved]
 
 
 async def test_what_was_playing_when_the_stream_was_left_is_cut_where_it_was_heard(

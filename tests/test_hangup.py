@@ -50,6 +50,18 @@ def test_a_goodbye_that_is_still_generated_is_waited_for() -> None:
     assert not farewell.goodbye_heard()
 
 
+def test_while_there_is_no_stream_nobody_hangs_up_on_words_that_are_held_back() -> None:
+    farewell = after_goodbye()
+    farewell.left()
+
+    assert farewell.due_ms() == 1_000 + GOODBYE_MAX_MS
+    assert not farewell.goodbye_heard()
+
+    farewell.came_back(now_ms=9_000.0)
+
+    assert farewell.due_ms() == 9_000 + GRACE_MS
+
+
 def test_the_words_of_the_very_response_that_asked_are_waited_for() -> None:
     """The request may overtake the news that its response was handed to the carrier."""
     farewell = Farewell()

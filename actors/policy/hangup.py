@@ -42,6 +42,8 @@ class Farewell:
     asked: HangupAsked | None = attrs.field(default=None, init=False)
     heard_by_mark: bool = attrs.field(default=True, init=False)
     """Whether the latest playout ended with its mark, and not by the clock."""
+    _is_away: bool = attrs.field(default=False, init=False)
+    """The caller hears nothing: what is said is held back until there is a stream again."""
     _playing: bool = attrs.field(default=False, init=False)
     _generating: set[str] = attrs.field(factory=set[str], init=False)
     _settled: deque[str] = attrs.field(factory=lambda: deque(maxlen=SETTLED), init=False)
@@ -102,6 +104,15 @@ class Farewell:
         self.heard_by_mark = by_mark
         self._quiet_ms = now_ms
 
+    def left(self) -> None:
+        """There is no stream on which a goodbye could be heard."""
+        self._is_away = True
+
+    def came_back(self, *, now_ms: float) -> None:
+        """There is one again, and what was held back is about to be played."""
+        self._is_away = False
+        self._quiet_ms = now_ms
+
     def due_ms(self) -> float | None:
         """When to hang up, if nothing happens before; `None` when nobody asked."""
         if self.asked is None:
@@ -109,14 +120,14 @@ class Farewell:
         latest_ms = self._asked_ms + GOODBYE_MAX_MS
         asked_in = self.asked.response_id
         is_settled = asked_in is None or asked_in in self._settled
-        if self._playing or self._generating or not is_settled:
+        if not self.is_quiet or not is_settled:
             return latest_ms
         return min(latest_ms, max(self._asked_ms, self._quiet_ms + GRACE_MS))
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is generated or played."""
-        return not (self._playing or self._generating)
+        """Whether nothing is generated, played or held back."""
+        return not (self._playing or self._generating or self._is_away)
 
     def goodbye_heard(self) -> bool:
         """Whether everything was said and heard, as far as marks can tell."""
