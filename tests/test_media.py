@@ -218,6 +218,20 @@ async def test_five_seconds_without_a_message_are_the_end(
     assert trio.current_time() == pytest.approx(5)
 
 
+async def test_silence_is_counted_through_waits_that_were_broken_off(
+    socket: Socket, autojump_clock: trio.abc.Clock
+) -> None:
+    """As they are whenever a call is moved about."""
+    carrier = await introduced(socket)
+    for _ in range(3):
+        with trio.move_on_after(1.5):
+            await carrier.receive()
+    with pytest.raises(PeerGone, match="silent for 5 s"):
+        await carrier.receive()
+
+    assert trio.current_time() == pytest.approx(5)
+
+
 async def test_a_stalled_peer_costs_one_second(
     socket: Socket, autojump_clock: trio.abc.Clock
 ) -> None:

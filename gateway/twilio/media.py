@@ -84,6 +84,10 @@ class TwilioCarrier:
     _malformed_at_s: deque[float] = attrs.field(
         factory=lambda: deque[float](maxlen=MALFORMED), init=False
     )
+    fell_silent: bool = attrs.field(default=False, init=False)
+    """It was given up because nothing came, and nobody closed it."""
+    _silent_s: float = attrs.field(default=0.0, init=False)
+    """How long nothing has come, in all waits since something did."""
     _gone: PeerGone | None = attrs.field(default=None, init=False)
     """Why nothing more can be sent."""
     _disconnected: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -193,12 +197,18 @@ class TwilioCarrier:
     async def _next(self) -> twilio.Frame:
         """Wait for the next message that can be read."""
         while True:
+            # Whoever reads may be called away and come back: time that they waited before counts.
+            began_s = trio.current_time()
             try:
-                with trio.fail_after(SILENT_S):
+                with trio.fail_after(max(0.0, SILENT_S - self._silent_s)):
                     text = await self._text()
             except trio.TooSlowError:
+                self.fell_silent = True
                 silent = PeerGone("carrier", None, f"silent for {SILENT_S:g} s")
                 raise silent from None
+            finally:
+                self._silent_s += trio.current_time() - began_s
+            self._silent_s = 0.0
             try:
                 frame = twilio.decode(text)
             except ProtocolError as error:

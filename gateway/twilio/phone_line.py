@@ -451,6 +451,8 @@ class PhoneLine:
         if self._stream.end is None:
             # The old one never stopped, so the call was not moved at all.
             self._stay(away, "the carrier did not do it in time")
+        elif away.unclear and self._stream.carrier.fell_silent:
+            self._stay(away, "the stream was dead, and the carrier has not answered")
         elif away.unclear:
             away.unclear = False  # It has heard us, as the end of the old stream shows.
             self._wait_until(away, away.patience_s)
