@@ -117,10 +117,8 @@ class Hangup:
                 self._farewell.playout_started()
             case PlayoutIdle(by_mark):
                 self._farewell.playout_idle(by_mark=by_mark, now_ms=now_ms)
-            case StreamLeft():
-                self._farewell.left()
-            case StreamMoved():
-                self._farewell.came_back(now_ms=now_ms)
+            case StreamLeft() | StreamMoved():
+                self._farewell.moved(is_away=isinstance(fact, StreamLeft), now_ms=now_ms)
             case TransferEnded(outcome):
                 self._has_left = outcome == "answered"
                 if not self._has_left:

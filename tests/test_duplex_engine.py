@@ -151,6 +151,7 @@ async def test_an_engine_without_turns_talks_uses_tools_and_is_heard_to_its_good
     async def look_up() -> str:
         """Look it up."""
         runs.append("look_up")
+        await trio.lowlevel.checkpoint()
         return "nine to one"
 
     talker = engine("Hello there.", LOOK_UP, 0.5, "From nine to one, goodbye.", HANG_UP)

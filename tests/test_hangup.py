@@ -52,12 +52,12 @@ def test_a_goodbye_that_is_still_generated_is_waited_for() -> None:
 
 def test_while_there_is_no_stream_nobody_hangs_up_on_words_that_are_held_back() -> None:
     farewell = after_goodbye()
-    farewell.left()
+    farewell.moved(is_away=True, now_ms=5_100.0)
 
     assert farewell.due_ms() == 1_000 + GOODBYE_MAX_MS
     assert not farewell.goodbye_heard()
 
-    farewell.came_back(now_ms=9_000.0)
+    farewell.moved(is_away=False, now_ms=9_000.0)
 
     assert farewell.due_ms() == 9_000 + GRACE_MS
 

@@ -10,6 +10,7 @@ FOUND = {
     46: "A tool that raised SystemExit ended the gateway, and every call in it.",
     130: "Audio of a response that was over came when the caller spoke, and was played to them.",
     449: "A frame being sent to the model when its call ended was counted nowhere.",
+    847: "A dead phone was waited for for 12 s, because a transfer began each wait anew.",
 }
 MET = {
     386: "Four calls: a session that is never created, and a recorder that stands still.",

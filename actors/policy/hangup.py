@@ -104,13 +104,9 @@ class Farewell:
         self.heard_by_mark = by_mark
         self._quiet_ms = now_ms
 
-    def left(self) -> None:
-        """There is no stream on which a goodbye could be heard."""
-        self._is_away = True
-
-    def came_back(self, *, now_ms: float) -> None:
-        """There is one again, and what was held back is about to be played."""
-        self._is_away = False
+    def moved(self, *, is_away: bool, now_ms: float) -> None:
+        """There is no stream on which a goodbye could be heard; or there is one again."""
+        self._is_away = is_away
         self._quiet_ms = now_ms
 
     def due_ms(self) -> float | None:

@@ -147,7 +147,7 @@ class LastingSession:
             return
         seat = self._seat
         turn = self._rehearing.commit() if isinstance(order, CommitAudio) else 0
-        while True:
+        while True:  # noqa: ASYNC913 (every way through waits, or returns)
             if isinstance(order, CreateResponse) and order.losses < seat.losses:
                 await trio.lowlevel.checkpoint()
                 return  # It was lost on its way, and is wished for again.

@@ -12,12 +12,13 @@ from typing import Final, Literal, get_args
 import attrs
 import yaml
 
-from gateway.lab.faults.fault_values import ERRORS, REFUSALS, RESULTS
+from gateway.lab.faults.fault_values import ERRORS, REFUSALS, REST_ANSWERS, RESULTS
 from gateway.lab.faults.frame_damage import DAMAGES
 from gateway.lab.strict_yaml import YamlFileError, hint, read
 
 Place = Literal[
     "webhook",
+    "rest",
     "stream.open",
     "phone.up",
     "phone.down",
@@ -33,6 +34,7 @@ Place = Literal[
 """Where a fault strikes, and what counts as one occurrence there.
 
 * `webhook`: one request of Twilio's to the gateway; its kind is the last part of the path.
+* `rest`: one request of the gateway's to Twilio; its kind is `redirect` or `hang_up`.
 * `stream.open`: one upgrade of the media socket.
 * `phone.up`, `phone.down`: one frame from the phone to the gateway, or back; its kind is Twilio's
   name of the event, or `close`.
@@ -104,7 +106,8 @@ _PORT: Final[frozenset[Do]] = frozenset({"delay", "hang", "raise"})
 
 ABLE: Final[Mapping[Place, frozenset[Do]]] = {
     "webhook": frozenset({"delay", "drop", "duplicate"}),
-    "stream.open": frozenset({"delay", "drop"}),
+    "rest": frozenset({"delay", "raise", "inject"}),
+    "stream.open": frozenset({"delay", "drop", "duplicate"}),
     "phone.up": _LINE,
     "phone.down": _SENT,
     "model.open": _PORT,
@@ -138,6 +141,9 @@ PROBES: Final = (
 CLOCKS: Final = ("wall", "stall", "suspend")
 """What a jump is: the wall clock is set; the event loop stands still; the machine was asleep."""
 
+BESIDE_REST: Final = ("caller_leaves",)
+"""What may happen to a call in the moments after a request about it was obeyed."""
+
 LINES: Final[tuple[Place, ...]] = ("phone.up", "phone.down", "model.up", "model.down")
 """Both ways of both lines of a call."""
 
@@ -151,6 +157,8 @@ DETAILS: Final[Mapping[tuple[Place, Do], Iterable[str]]] = {
     ("recorder", "raise"): ERRORS,
     ("model.open", "raise"): REFUSALS,
     ("tool", "corrupt"): RESULTS,
+    ("rest", "raise"): REST_ANSWERS,
+    ("rest", "inject"): BESIDE_REST,
     ("node", "inject"): PROBES,
     ("node", "jump"): CLOCKS,
 }

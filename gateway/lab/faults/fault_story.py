@@ -12,6 +12,7 @@ from gateway.lab.faults.fault_plan import CLOSE, Do, Fault, Place
 
 _WHAT: Final[Mapping[Place, str]] = {
     "webhook": "webhook",
+    "rest": "request to Twilio",
     "stream.open": "upgrade of the media socket",
     "phone.up": "frame from the phone",
     "phone.down": "frame to the phone",
@@ -44,6 +45,12 @@ _CALLED: Final[Mapping[Do, str]] = {
     "hang": "never comes to an end",
 }
 
+_ASKED: Final[Mapping[Do, str]] = {
+    "delay": "is obeyed, and answered {ms} ms late",
+    "raise": "is answered with {detail}",
+    "inject": "is obeyed, and {ms} ms later: {detail}",
+}
+
 _NODE: Final[Mapping[tuple[Do, str], str]] = {
     ("jump", "wall"): "the wall clock is set {ms} ms ahead",
     ("jump", "stall"): "the event loop stands still for {ms} ms",
@@ -65,6 +72,8 @@ def story(fault: Fault) -> str:
     phrases = _LINE if fault.place.startswith(("phone", "webhook")) else {**_LINE, **_CALLED}
     if fault.place in ("model.up", "model.down"):
         phrases = _LINE
+    if fault.place == "rest":
+        phrases = _ASKED
     what = _WHAT[fault.place]
     if fault.kind == CLOSE:
         what = f"goodbye{what.removeprefix('frame')}"

@@ -38,6 +38,17 @@ REFUSALS: Final[Mapping[str, tuple[str, int | None]]] = {
 }
 """Why a server cannot be connected to: what a `CannotOpen` says, and its HTTP status."""
 
+REST_ANSWERS: Final[Mapping[str, tuple[int, int | None, bool]]] = {
+    "429": (429, 20429, False),
+    "500": (500, None, False),
+    "503": (503, None, False),
+    "500, and obeyed": (500, None, True),
+    "nothing": (0, None, False),
+    "nothing, and obeyed": (0, None, True),
+}
+"""What Twilio answers by REST in place of what it should: HTTP status (0: never any), its own
+code, and whether it has done what it was asked."""
+
 
 def _os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))

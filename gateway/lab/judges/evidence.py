@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
 from typing import Any
 
 import attrs
@@ -15,12 +17,15 @@ from actors.exits import Exit
 from actors.policy.record import CallRecord
 from gateway.lab.faults.fault_plan import Strike
 from gateway.lab.faults.faulty_ports import FaultyRecorder, FaultyTools
+from gateway.lab.judges.seen_move import MoveSeen
 from gateway.lab.judges.seen_session import SessionSeen
 from gateway.lab.judges.seen_stream import StreamSeen
 from gateway.lab.judges.tagged_voice import Run, TaggedVoice, read
 from gateway.lab.openai.progress import Progress
 from gateway.lab.simulator.workload import SimulatedCall
 from gateway.lab.twilio.call_report import CallReport
+from gateway.lab.twilio.phone import Phone
+from gateway.lab.twilio.twiml_reader import ConnectStream, TwimlFault, read_twiml
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -51,6 +56,11 @@ class CallSeen:
     """Attempts to connect to the model."""
     tokens: list[str] = attrs.field(factory=list[str], init=False)
     """Every stream token that was given out, oldest first."""
+    moves: list[MoveSeen] = attrs.field(factory=list[MoveSeen], init=False)
+    """Every time that Twilio was asked to let it go on elsewhere."""
+    phone: Phone | None = attrs.field(default=None, init=False)
+    told_over_s: float | None = attrs.field(default=None, init=False)
+    """When the status callback said that it is over."""
     answers: list[bytes] = attrs.field(factory=list[bytes], init=False)
     """What the voice webhook answered, each time."""
     began_s: float | None = attrs.field(default=None, init=False)
@@ -88,6 +98,25 @@ class CallSeen:
             (piece.at_ms + run.at_ms, run) for piece in report.heard for run in read(piece.ulaw)
         ]
         self.report = attrs.evolve(report, heard=())
+
+    def given_out(self, document: bytes) -> None:
+        """Take down the tokens of a document that the gateway wrote."""
+        with suppress(TwimlFault):
+            for verb in read_twiml(document, "text/xml"):
+                if isinstance(verb, ConnectStream):
+                    self.tokens += dict(verb.parameters).values()
+
+    def left_s(self, stream: StreamSeen) -> float:
+        """When Twilio took this stream away to move the call; never: infinity."""
+        return min(
+            (one.at_s for one in self.moves if one.obeyed and one.at_s > stream.opened_s),
+            default=inf,
+        )
+
+    def is_away(self, at_s: float) -> bool:
+        """Whether it had no stream then, because it was being moved."""
+        before = [stream for stream in self.streams if stream.opened_s <= at_s]
+        return bool(before) and all(self.left_s(stream) < at_s for stream in before)
 
     def forget_audio(self) -> None:
         """Keep what is small."""

@@ -27,6 +27,7 @@ from gateway.lab.judges.judged_audio import judge_audio
 from gateway.lab.judges.judged_end import judge_end
 from gateway.lab.judges.judged_gateway import judge_gateway
 from gateway.lab.judges.judged_model import judge_model
+from gateway.lab.judges.judged_move import judge_moves
 from gateway.lab.judges.task_count import TaskCount
 
 __all__ = ["TaskCount", "check", "judge_call"]
@@ -67,5 +68,5 @@ def judge_call(seen: CallSeen, log: Sequence[Strike]) -> list[str]:
         tuple(one for one in faults if one.place != "node" and one.call == number),
         any(fault.do == "stop" for fault in faults),
     )
-    complaints = [*judge_end(case), *judge_audio(case), *judge_model(case)]
+    complaints = [*judge_end(case), *judge_audio(case), *judge_model(case), *judge_moves(case)]
     return [f"{name} call {number}: {what}" for name, what in complaints]

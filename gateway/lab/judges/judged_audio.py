@@ -51,17 +51,14 @@ def _conserved(case: Case) -> Iterator[Complaint]:
         received = sum(session.received_bytes for session in sessions) + _local_bytes(record)
         if received != audio.received_bytes and not case.damaged("model.down"):
             yield "I3", f"the model sent {received} bytes, recorded {audio.received_bytes}"
-        if len(streams) != 1:
+        if not streams or (len(streams) > 1 and not case.seen.moves):
             continue
-        (stream,) = streams
-        played = stream.played.count + stream.refused_bytes
+        played = sum(stream.played.count + stream.refused_bytes for stream in streams)
         if played != audio.played_bytes:
             yield "I3", f"{played} bytes were played, recorded {audio.played_bytes}"
-        if stream.caller_bytes != audio.caller_bytes and not case.damaged("phone.up"):
-            yield (
-                "I3",
-                f"the phone sent {stream.caller_bytes} bytes, recorded {audio.caller_bytes}",
-            )
+        sent = sum(stream.caller_bytes for stream in streams)
+        if sent != audio.caller_bytes and not case.damaged("phone.up"):
+            yield "I3", f"the phone sent {sent} bytes, recorded {audio.caller_bytes}"
 
 
 def _is_lasting(case: Case, record: CallRecord) -> bool:
@@ -140,10 +137,11 @@ def _is_no_chance(run: Tagged) -> bool:
 
 def _played(case: Case) -> Iterator[Complaint]:
     lossy = case.spoilt("model.down")
+    ends: dict[int, int] = {}
     for stream in case.seen.streams:
         runs = stream.played.runs()
         yield from _whose(case, runs, "agent", "was played", spoilt=lossy)
-        yield from _forward(runs, "played", gaps=lossy, repeats=lossy)
+        yield from _forward(runs, "played", gaps=lossy, repeats=lossy, ends=ends)
         if lossy:
             # Out of order, deltas that end within a millisecond read as anything, but not for long.
             runs = [run for run in runs if isinstance(run, Tagged) and _is_no_chance(run)]
@@ -176,10 +174,13 @@ def _appended(case: Case) -> Iterator[Complaint]:
         case.spoilt("phone.up")
         or case.jumped
         or not records
+        # Whoever speaks when the carrier takes the stream away is heard by nobody.
+        or any(one.obeyed for one in case.seen.moves)
         or any(
             record.drops[f"caller_bytes_{why}"]
             for record in records
-            for why in ("late", "overflowed", "unsent")
+            # Unheard: whoever speaks while a function waits for private keys.
+            for why in ("late", "overflowed", "unsent", "unheard")
         )
     )
     before: Tagged | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from actors.call import Limits
+from actors.call import HANG_UP_S, Limits
 from actors.exits import (
     AgentHungUp,
     CallerHungUp,
@@ -41,6 +41,8 @@ SEND_S: Final = 1.0
 """For a peer to take one frame."""
 SILENT_S: Final = 5.0
 """For a phone to say nothing."""
+UNCLEAR_S: Final = 6.0
+"""For asking Twilio to move a call, and to see whether it did when it has not answered."""
 CONNECT_S: Final = 3.0
 """For one attempt to reach the model."""
 UNREADABLE: Final = 10
@@ -52,6 +54,8 @@ _MALFORMED_MOST: Final = 9
 """So many frames that cannot be read are forgiven."""
 _LATE_MOST_MS: Final = 4500
 _PATIENT_MS: Final = 1000
+_MOVING: Final = ("stream.open", "webhook", "rest")
+"""What a call that is moved needs beside its phone."""
 _SET_UP: Final = ("session.", "error")
 
 
@@ -94,8 +98,11 @@ def _torn_down(case: Case) -> Iterator[Complaint]:
         bound_s = LAST_WORDS_S
     if any(fault.do in ("hang", "delay") for fault in case.struck("store", "recorder")):
         bound_s = LIMITS.cleanup_s + TEARDOWN_S
+    if any(fault.kind == "hang_up" for fault in case.struck("rest")):
+        bound_s = HANG_UP_S + TEARDOWN_S
     bound_s += ROUNDING_S + seen.jumped_s
-    closed = [stream.done_s for stream in seen.streams]
+    # A stream that comes when all is over is turned away, and no part of the call.
+    closed = [stream.done_s for stream in seen.streams if stream.opened_s < seen.over_s]
     closed += [session.done_s for session in seen.sessions]
     gone_s = max([seen.over_s, *(at_s for at_s in closed if at_s is not None)])
     for record in seen.records:
@@ -175,7 +182,8 @@ def _impatient(case: Case) -> Iterator[Complaint]:
                     yield "I4", "it went on with a peer that makes no sense"
                     break
             silent_s = ended_s - max(stream.latest_s or 0.0, seen.began_s)
-            if silent_s > SILENT_S + TEARDOWN_S:
+            patience_s = SILENT_S + (UNCLEAR_S if case.struck("rest") else 0.0)
+            if silent_s > patience_s + TEARDOWN_S and ended_s < seen.left_s(stream):
                 yield "I4", f"it went on for {silent_s:.1f} s after the phone fell silent"
         lasted_s = ended_s - seen.began_s
         if not is_live and lasted_s > ATTEMPTS * CONNECT_S + TEARDOWN_S:
@@ -187,8 +195,15 @@ def _told_s(case: Case) -> float | None:
 
     A session that is gone is replaced; see `_replaced`.
     """
-    told = [stream.told_s for stream in case.seen.streams]
-    known = [at_s for at_s in told if at_s is not None]
+    seen = case.seen
+    known = [
+        stream.told_s
+        for stream in seen.streams
+        # A stream that was left to move the call is not the end of it.
+        if stream.told_s is not None and stream.told_s < seen.left_s(stream)
+    ]
+    if seen.told_over_s is not None and seen.is_away(seen.told_over_s):
+        known.append(seen.told_over_s)
     return min(known, default=None)
 
 
@@ -206,17 +221,18 @@ def _happened(case: Case, why: Exit) -> bool:
     seen = case.seen
     match why:
         case CallerHungUp():
-            return any(stream.stopped_s is not None for stream in seen.streams)
+            told = seen.told_over_s is not None and any(one.obeyed for one in seen.moves)
+            return told or any(stream.stopped_s is not None for stream in seen.streams)
         case AgentHungUp(reason=reason, tool_call_id="") if reason == SILENCE:
             return _was_silent(case)
         case AgentHungUp():
             return any(why.tool_call_id in session.asked for session in seen.sessions)
         case Transferred():
-            return False  # Nobody asks for one in a simulation.
+            return any(one.obeyed and one.dials for one in seen.moves)
         case PeerLost(peer="carrier"):
             return any(
                 stream.told_s is not None and stream.stopped_s is None for stream in seen.streams
-            ) or _is_hurt(case, "phone")
+            ) or _is_hurt(case, "phone", *(_MOVING if seen.moves else ()))
         case PeerLost():
             return any(one.lost_s is not None for one in seen.sessions) or _is_hurt(case, "model")
         case Refused():
@@ -239,8 +255,8 @@ def _was_silent(case: Case) -> bool:
     return (case.seen.over_s or 0.0) - max(spoke_s, default=0.0) >= patience_s
 
 
-def _is_hurt(case: Case, leg: str) -> bool:
-    faults = [fault for fault in case.faults if fault.place.startswith(leg)]
+def _is_hurt(case: Case, *legs: str) -> bool:
+    faults = [fault for fault in case.faults if fault.place.startswith(legs)]
     return case.jumped or any(not is_survivable(fault) for fault in faults) or _is_riddled(faults)
 
 

@@ -13,6 +13,7 @@ from actors.messages import HANGUP
 from actors.policy.hangup import GOODBYE_MAX_MS
 from gateway.lab.judges.case import Case, Complaint
 from gateway.lab.judges.seen_session import SessionSeen
+from gateway.lab.simulator.simulated_tools import MOVES
 
 LIMITS: Final = Limits()
 SETTLED_S: Final = 1.0
@@ -20,6 +21,8 @@ SETTLED_S: Final = 1.0
 SPEAKS_S: Final = 12.0
 """From a tool's output, or a response that failed, until the model is asked to speak: the caller
 may say something meanwhile, or another tool may take its time."""
+MOVE_S: Final = 90.0
+"""For a function that moves the call. Each of them is bounded by itself."""
 HARMLESS_ERRORS: Final = frozenset({"response_cancel_not_active"})
 """Refusals that no client can avoid: the response ended while the order was on its way."""
 
@@ -52,6 +55,8 @@ def _end_s(session: SessionSeen) -> float:
 def _due_s(session: SessionSeen, tool_call_id: str) -> float:
     """By when a tool call has its output. A hang-up is called off when the caller speaks."""
     name, asked_s = session.asked[tool_call_id]
+    if name in MOVES:
+        return asked_s + MOVE_S
     if name != HANGUP:
         return asked_s + LIMITS.tool_s + SETTLED_S
     beside = any(other != HANGUP and at_s == asked_s for other, at_s in session.asked.values())

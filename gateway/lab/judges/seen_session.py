@@ -49,6 +49,8 @@ class SessionSeen:
     """Name and time of each tool call that came, by its id."""
     outputs: Counter[str] = attrs.field(factory=Counter[str], init=False)
     """Outputs that were sent, by the id of the tool call."""
+    told: list[str] = attrs.field(factory=list[str], init=False)
+    """Frames by which items were added to the conversation."""
     output_s: list[float] = attrs.field(factory=list[float], init=False)
     """When each of them was sent."""
     failed_s: list[float] = attrs.field(factory=list[float], init=False)
@@ -103,6 +105,7 @@ class SessionSeen:
             case "input_audio_buffer.append":
                 self.appended.add(decoded(event, "audio"), began_s)
             case "conversation.item.create":
+                self.told.append(str(frame))
                 item = event.get("item")
                 if isinstance(item, dict) and item.get("type") == "function_call_output":
                     self.outputs[str(item.get("call_id"))] += 1

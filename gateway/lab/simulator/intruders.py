@@ -36,6 +36,9 @@ DELAY_MS: Final = 30
 PATIENCE_S: Final = 7.0
 """By then the gateway has ended whatever does not behave. Not its own number: that may be wrong."""
 
+AGAIN_S: Final = 1.5
+"""By then a stream has come, however far away its phone is."""
+
 Speak = Callable[["MemoryTcp"], Awaitable[None]]
 
 
@@ -105,6 +108,18 @@ class Intruders:
                     await liars[probe](victim)
                 else:
                     await self._break_in(probe, vandals[probe])
+        finally:
+            self.trying -= 1
+
+    async def come_again(self, victim: CallSeen, after_s: float) -> None:
+        """Open the latest stream of a call once more, when it must have come long since."""
+        token = victim.tokens[-1]
+        self.trying += 1
+        try:
+            await trio.sleep(AGAIN_S + after_s)
+            with suppress(ServerGone):
+                start = self._start(victim, {"token": token})
+                await self._lie("stream_again", [_connected(), start])
         finally:
             self.trying -= 1
 

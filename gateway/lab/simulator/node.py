@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 from math import inf
 from random import Random
 from typing import Final, Protocol
@@ -35,6 +36,7 @@ from gateway.configuration.config import (
     TwilioSettings,
 )
 from gateway.lab.faults.fault_plan import Fault, Striker
+from gateway.lab.faults.fault_values import REST_ANSWERS
 from gateway.lab.faults.faulty_ports import (
     FaultyRecorder,
     FaultyStore,
@@ -42,6 +44,7 @@ from gateway.lab.faults.faulty_ports import (
 )
 from gateway.lab.judges.evidence import CallSeen, NodeReport
 from gateway.lab.judges.invariants import judge_call
+from gateway.lab.judges.seen_move import MoveSeen
 from gateway.lab.judges.tagged_voice import TaggedVoice
 from gateway.lab.judges.watched_socket import Trace
 from gateway.lab.simulator.asgi import AsgiServer
@@ -50,6 +53,7 @@ from gateway.lab.simulator.intruders import Intruders
 from gateway.lab.simulator.node_models import Models
 from gateway.lab.simulator.node_phones import ACCOUNT_SID, PUBLIC_URL, Exchange, number_of
 from gateway.lab.simulator.workload import SimulatedCall
+from gateway.lab.twilio.twilio_api import ApiFault, ApiRequest, TwilioApi
 from gateway.phone_call import Outside, open_session, take_call
 from gateway.records.tap import Flight
 from gateway.session.realtime import Connect
@@ -162,6 +166,7 @@ class _Node:
     _outside: Outside = attrs.field(init=False)
     _store: FaultyStore = attrs.field(init=False)
     _by_sid: dict[str, CallSeen] = attrs.field(factory=dict[str, CallSeen], init=False)
+    _api: TwilioApi = attrs.field(init=False)
     _app: QuartTrio = attrs.field(init=False)
     _server: AsgiServer = attrs.field(init=False)
     _gateway: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -188,7 +193,17 @@ class _Node:
                 max_concurrent=max(100, len(self.calls)), max_call_s=self.max_call_s
             ),
             openai=OpenAISettings(api_key=Secret(f"sk-{secrets.getrandbits(128):032x}")),
-            twilio=TwilioSettings(auth_token=Secret(f"{secrets.getrandbits(128):032x}")),
+            twilio=TwilioSettings(
+                # Where nobody is moved there is no REST: a call is ended by its document then.
+                account_sid=ACCOUNT_SID if self._is_moving else None,
+                auth_token=Secret(f"{secrets.getrandbits(128):032x}"),
+            ),
+        )
+        self._api = TwilioApi(
+            account_sid=ACCOUNT_SID,
+            password=self._auth_token,
+            befall=self._befall_request,
+            observe=self._requested,
         )
         self._store = FaultyStore(self.striker, {})
         self._outside = Outside(
@@ -203,6 +218,7 @@ class _Node:
             run_call=self._run_call,
             outside=self._outside,
             random_bytes=Random(f"{self.seed}/tokens").randbytes,
+            twilio_transport=self._api.transport(),
         )
         self._server = AsgiServer(self._app)
         self._intruders = Intruders(
@@ -255,6 +271,8 @@ class _Node:
             world=self._world,
             call_s=self.call_s,
             trace=self.trace,
+            api=self._api,
+            come_again=self._come_again,
         )
         self._models = Models(
             striker=self.striker,
@@ -352,13 +370,55 @@ class _Node:
         self.seen[call.number] = self._by_sid[call_sid] = seen
         self._store.numbers[call_sid] = call.number
         async with trio.open_nursery() as notices:
-            phone = self._exchange.phone(seen, random, notices)
+            phone = seen.phone = self._exchange.phone(seen, random, notices)
             seen.hang_up(await phone.call())
         seen.finished_s = trio.current_time()
         await self._settle(lambda: seen.is_running)
         seen.records = self._store.records.get(call_sid, [])
         self.violations += judge_call(seen, self.striker.log)
         seen.forget_audio()
+
+    # What the gateway asks of Twilio.
+
+    @property
+    def _is_moving(self) -> bool:
+        return any(call.is_moved for call in self.calls)
+
+    def _befall_request(self, call_sid: str, form: Mapping[str, str]) -> ApiFault | None:
+        seen = self._by_sid.get(call_sid)
+        if seen is None:
+            return None
+        befallen: ApiFault | None = None
+        kind = "redirect" if "Twiml" in form else "hang_up"
+        for fault in self.striker.strikes("rest", seen.call.number, kind):
+            match fault.do:
+                case "delay":
+                    befallen = ApiFault(HTTPStatus.OK, obeyed=True, late_s=fault.ms / 1000)
+                case "raise":
+                    befallen = ApiFault(*REST_ANSWERS[fault.detail])
+                case _:
+                    self._world.start_soon(self._leave, seen, fault.ms / 1000, name="caller")
+        return befallen
+
+    def _requested(self, request: ApiRequest) -> None:
+        seen = self._by_sid.get(request.call_sid)
+        if seen is not None and "Twiml" in request.form:
+            document = request.form["Twiml"].encode()
+            seen.given_out(document)
+            seen.moves.append(
+                MoveSeen.of(document, at_s=trio.current_time(), obeyed=request.obeyed)
+            )
+        if seen is not None and self.trace is not None:
+            number, asked = seen.call.number, sorted(request.form.items())
+            self.trace(f"{trio.current_time():.6f} call {number} rest {asked} {request.status}")
+
+    async def _leave(self, seen: CallSeen, after_s: float) -> None:
+        await trio.sleep(after_s)
+        if seen.phone is not None and seen.report is None:
+            seen.phone.hang_up()
+
+    def _come_again(self, seen: CallSeen, after_s: float) -> None:
+        self._world.start_soon(self._intruders.come_again, seen, after_s, name="intruder")
 
     @property
     def _auth_token(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from random import Random
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -21,7 +22,6 @@ from gateway.lab.judges.watched_socket import Trace, WatchedSocket
 from gateway.lab.simulator.asgi import AsgiServer, Refused, Response, ServerGone
 from gateway.lab.twilio.phone import Notices, Phone, StreamSocket, call_fields
 from gateway.lab.twilio.twilio_api import TwilioApi
-from gateway.lab.twilio.twiml_reader import ConnectStream, TwimlFault, read_twiml
 from gateway.lab.twilio.webhooks import Webhooks
 from gateway.web.client_socket import CannotOpen
 
@@ -51,6 +51,8 @@ class Exchange:
     trace: Trace | None
     api: TwilioApi | None = None
     """Where the gateway reaches these calls by REST."""
+    come_again: Callable[[CallSeen, float], None] = lambda _seen, _after_s: None
+    """Let a stream that was opened come a second time, so long after it."""
 
     def phone(self, seen: CallSeen, random: Random, notices: trio.Nursery) -> Phone:
         """Make the phone of one call.
@@ -101,9 +103,13 @@ class Exchange:
     ) -> bool:
         number = seen.call.number
         for fault in self.striker.strikes("stream.open", number):
-            if fault.do == "drop":
-                raise CannotOpen("nobody listens")
-            await trio.sleep(fault.ms / 1000)
+            match fault.do:
+                case "drop":
+                    raise CannotOpen("nobody listens")
+                case "duplicate":
+                    self.come_again(seen, fault.ms / 1000)
+                case _:
+                    await trio.sleep(fault.ms / 1000)
         await trio.sleep(3 * delay_ms() / 1000)  # TCP, TLS, and the upgrade on its way.
         client, server = faulty_line(
             self.striker, "phone", number, up_ms=delay_ms, down_ms=delay_ms
@@ -141,10 +147,9 @@ class Exchange:
         path = urlsplit(url).path
         if path == "/twilio/voice":
             seen.answers.append(response.body)
-            with suppress(TwimlFault):
-                for verb in read_twiml(response.body, "text/xml"):
-                    if isinstance(verb, ConnectStream):
-                        seen.tokens += dict(verb.parameters).values()
+        seen.given_out(response.body)
+        if path == "/twilio/status" and response.status == HTTPStatus.OK:
+            seen.told_over_s = seen.told_over_s or trio.current_time()
         if self.trace is not None:
             number = seen.call.number
             self.trace(

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import trio
 
+from actors.control import CallControl
+from actors.ports import Transfer
 from actors.toolbox import Toolbox
 
+PRESS: Final = "press_keys"
+CONNECT: Final = "connect"
+ASK_DIGITS: Final = "ask_digits"
+MOVES: Final = frozenset({PRESS, CONNECT, ASK_DIGITS})
+"""Functions that wait for the carrier or the caller: their time is not the model's to bound."""
 
-def simulated_tools() -> Toolbox:
-    """Make a toolbox with a quick function, a slow one, and one that always fails."""
+RING_S: Final = 6.0
+
+
+def simulated_tools(*, with_moves: bool = False) -> Toolbox:
+    """Make a toolbox with a quick function, a slow one, and one that always fails.
+
+    Args:
+        with_moves: Also with those that move the call about.
+
+    """
     toolbox = Toolbox()
+    if with_moves:
+        _add_moves(toolbox)
 
     @toolbox.add
     async def look_up(what: str) -> str:
@@ -30,3 +49,22 @@ def simulated_tools() -> Toolbox:
         raise LookupError(what)
 
     return toolbox
+
+
+def _add_moves(toolbox: Toolbox) -> None:
+    @toolbox.add
+    async def press_keys(call: CallControl, keys: str) -> str:
+        """Press keys at the other end."""
+        await call.press(keys)
+        return "pressed"
+
+    @toolbox.add
+    async def connect(call: CallControl, to: str, whisper: str | None = None) -> str:
+        """Connect the caller to somebody."""
+        return await call.transfer(Transfer(to, whisper=whisper, ring_s=RING_S))
+
+    @toolbox.add
+    async def ask_digits(call: CallControl, most: int, is_private: bool) -> str:
+        """Wait for the caller's keys."""
+        keys = await call.collect_digits(most=most, first_s=6.0, private=is_private)
+        return f"{len(keys)} keys" if is_private else f"the keys {keys}"

@@ -19,6 +19,7 @@ from gateway.lab.judges.evidence import CallSeen, NodeReport
 from gateway.lab.judges.invariants import TaskCount, check
 from gateway.lab.rehearsing.scenario import Scenario
 from gateway.lab.simulator.determinism import run_seeded
+from gateway.lab.simulator.moves import draw_moves
 from gateway.lab.simulator.node import run_node
 from gateway.lab.simulator.simulated_tools import simulated_tools
 from gateway.lab.simulator.workload import SimulatedCall, draw_calls
@@ -133,6 +134,10 @@ def compose(
     calls = draw_calls(Random(f"{seed}/calls"), tools.schemas(), wish.scenario)
     # Some faults are in what is said, so the calls are those of the drawn plan in any case.
     calls, plan = draw_faults(Random(f"{seed}/faults"), calls, wish.only)
+    # Whoever brings what is said, or what is done, has their own moves.
+    if toolbox is None and wish.scenario is None:
+        calls, more = draw_moves(Random(f"{seed}/moves"), calls, wish.only)
+        plan = FaultPlan((*plan.faults, *more))
     return Setting(seed=seed, calls=calls, plan=wish.plan or plan)
 
 
@@ -169,6 +174,7 @@ def play(
 ) -> Played:
     """Run what was composed. See `simulate`; returns what is behind the outcome as well."""
     flights = Flights(keeps_flights)
+    tools = toolbox or simulated_tools(with_moves=any(call.is_moved for call in setting.calls))
     clock, tasks, trace = VirtualClock(), TaskCount(), hashlib.sha256()
     striker = Striker(setting.plan, clock.current_time)
     report = run_seeded(
@@ -176,7 +182,7 @@ def play(
             setting.calls,
             striker,
             seed=setting.seed,
-            toolbox=simulated_tools() if toolbox is None else toolbox,
+            toolbox=tools,
             agent=agent,
             clock=clock,
             call_s=CALLER_S,

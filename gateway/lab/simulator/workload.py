@@ -42,6 +42,10 @@ class SimulatedCall:
     """One-way time between phone and gateway: least and most, drawn for each frame."""
     model_ms: tuple[int, int] = (20, 20)
     """One-way time between gateway and model, likewise."""
+    is_moved: bool = False
+    """Its agent presses keys, transfers it, or asks for digits: see `moves`."""
+    pin: str = attrs.field(default="", repr=False)
+    """Keys that its caller presses for nobody but the tool that asked for them."""
 
 
 def draw_calls(

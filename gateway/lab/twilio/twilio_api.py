@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
@@ -56,6 +57,8 @@ class ApiFault:
     code: int | None = None
     obeyed: bool = False
     """It is done all the same."""
+    late_s: float = 0.0
+    """How much later than usual it is answered."""
 
 
 @attrs.frozen
@@ -65,6 +68,12 @@ class ApiRequest:
     call_sid: str
     form: dict[str, str] = attrs.field(repr=False)
     status: int
+    obeyed: bool
+    """What it asked for was done."""
+
+
+Befall = Callable[[str, Mapping[str, str]], ApiFault | None]
+"""How a request about this call, with this form, goes wrong, if it does."""
 
 
 @attrs.define(eq=False)
@@ -76,6 +85,8 @@ class TwilioApi:
         password: Of `user`.
         user: The account itself, or the name of a key of its.
         answer_s: See `ANSWER_S`.
+        befall: Is asked about every request for which nothing is in `faults`.
+        observe: Is told of every request, in the moment in which it is obeyed or not.
 
     """
 
@@ -85,6 +96,8 @@ class TwilioApi:
     answer_s: float = ANSWER_S
     faults: deque[ApiFault] = attrs.field(factory=deque[ApiFault])
     """The next requests meet them, one each."""
+    befall: Befall = lambda _call_sid, _form: None
+    observe: Callable[[ApiRequest], None] = lambda _: None
     requests: list[ApiRequest] = attrs.field(factory=list[ApiRequest], init=False)
     _live: dict[str, LiveCall] = attrs.field(factory=dict[str, LiveCall], init=False)
     _over: deque[str] = attrs.field(factory=lambda: deque(maxlen=REMEMBERED), init=False)
@@ -120,11 +133,13 @@ class TwilioApi:
         }
         form = dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True))
         await trio.sleep(self.answer_s / 2)
-        status, content = self.answer(
-            scope["method"], scope["path"], headers.get("authorization", ""), form
+        found = _PATH.fullmatch(scope["path"])
+        fault = self._fault("" if found is None else found[2], form)
+        status, content = self._answer(
+            scope["method"], found, headers.get("authorization", ""), form, fault
         )
         # What is done is done before its answer arrives.
-        await trio.sleep(self.answer_s / 2)
+        await trio.sleep(self.answer_s / 2 + (0.0 if fault is None else fault.late_s))
         if status == 0:
             await trio.sleep_forever()
         text = orjson.dumps(content)
@@ -135,19 +150,29 @@ class TwilioApi:
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": text})
 
-    def answer(
-        self, method: str, path: str, authorization: str, form: Mapping[str, str]
+    def _fault(self, call_sid: str, form: Mapping[str, str]) -> ApiFault | None:
+        return self.faults.popleft() if self.faults else self.befall(call_sid, form)
+
+    def _answer(
+        self,
+        method: str,
+        found: re.Match[str] | None,
+        authorization: str,
+        form: Mapping[str, str],
+        fault: ApiFault | None,
     ) -> tuple[int, Json]:
         """Do what a request asks for, or say why not. Returns its status and its body."""
-        found = _PATH.fullmatch(path)
         call_sid = "" if found is None else found[2]
-        fault = self.faults.popleft() if self.faults else None
-        status, code = 200, None
+        status, code, obeyed = 0, None, False
         if fault is None or fault.obeyed:
             status, code = self._obey(method, found, authorization, form)
-        if fault is not None:
+            obeyed = status == HTTPStatus.OK
+        # A fault by which an answer is only late changes nothing about it.
+        if fault is not None and (fault.status != HTTPStatus.OK or not fault.obeyed):
             status, code = fault.status, fault.code
-        self.requests.append(ApiRequest(call_sid, dict(form), status))
+        request = ApiRequest(call_sid, dict(form), status, obeyed)
+        self.requests.append(request)
+        self.observe(request)
         if code is None and status in {0, 200}:
             return status, {"sid": call_sid, "status": "in-progress"}
         return status, _error(status, code)
