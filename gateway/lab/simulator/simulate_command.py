@@ -258,7 +258,7 @@ def _report(tally: Tally, wall_s: float, rare: dict[str, int], console: Console)
 def _broken(tally: Tally, promise: str) -> int:
     """In how many simulations this promise was broken."""
     return sum(
-        any(violation.startswith(promise) for violation in outcome.violations)
+        any(violation.partition(" ")[0].rstrip(":") == promise for violation in outcome.violations)
         for outcome in tally.failed
     )
 
