@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 import attrs
 import trio
 
-from actors.errors import CarrierRefused, ToolRefused
+from actors.errors import CarrierRefused, ToolRefused, Unspoken
 from actors.lanes import Lane
 from actors.messages import (
     LOCAL,
@@ -29,7 +29,7 @@ from actors.messages import (
 from actors.notes import Notes
 from actors.policy.keypad import Collect
 from actors.policy.record import CallFacts
-from actors.ports import Carrier, Transfer, TransferOutcome
+from actors.ports import Carrier, Transfer, TransferOutcome, Voice
 from actors.wire.tones import key_tones
 
 QUIET_MAX_S: Final = 30.0
@@ -47,7 +47,12 @@ LANGUAGE: Final = re.compile(r"[a-z]{2}")
 OBJECTED: Final = "the caller spoke over it, and is still there: go by what they say"
 """As with a hang-up: whoever says "wait" to "I will connect you" is not connected."""
 
+CONFIRM_S: Final = 30.0
+"""For an answer to a question that was heard."""
+
 KeyTones = Literal["redirect", "in_band"]
+Reply = Literal["yes", "no", "other", "silence", "unheard"]
+"""`other`: the caller said something else. `unheard`: the question was not heard to its end."""
 
 
 class CallControl(Protocol):
@@ -60,6 +65,40 @@ class CallControl(Protocol):
     @property
     def facts(self) -> CallFacts:
         """Who calls whom, and the agent that answered."""
+
+    @property
+    def tool_call_id(self) -> str:
+        """Which of the model's calls this run obeys. Empty: none."""
+
+    async def say(self, words: str) -> bool:
+        """Say exactly these words in the gateway's own voice. Cancellable.
+
+        They come behind all that was said. The model does not know of them, and says nothing
+        meanwhile.
+
+        Returns:
+            Whether the caller heard them to their end, and did not speak over them.
+
+        Raises:
+            Unspoken: There is no voice to be had for them.
+
+        """
+
+    async def confirm(self, question: str, *, within_s: float = CONFIRM_S) -> Reply:
+        """Ask the caller something that is answered by yes or no. Cancellable.
+
+        The question is said as `say` does. Only the caller is heard then, and only after it was
+        heard to its end: key 1 or a spoken yes; key 2 or a spoken no. The model says nothing
+        until there is a reply.
+
+        Args:
+            question: Says how to answer, too.
+            within_s: For the answer, from when the question was heard.
+
+        Raises:
+            Unspoken: There is no voice to be had for it.
+
+        """
 
     async def press(self, digits: str) -> None:
         """Send keys to the far end, once all that was said has been heard. Cancellable.
@@ -135,6 +174,7 @@ class LiveCall:
         when_quiet: Returns when all that was said has been heard.
         collect: Waits for the caller's keys.
         key_tones: How keys are sent.
+        voice: Says what no model is to say; `None`: there is none.
 
     """
 
@@ -147,6 +187,8 @@ class LiveCall:
     when_quiet: Callable[[], Awaitable[None]]
     collect: Callable[[Collect], Awaitable[str]]
     key_tones: KeyTones = "redirect"
+    voice: Voice | None = None
+    tool_call_id: str = ""
     _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     """Two tools that move the call about would each take the other's stream away."""
     _tones: int = attrs.field(default=0, init=False)
@@ -168,6 +210,17 @@ class LiveCall:
             else:
                 await self.carrier.press(digits)
         self.notes.note(KeysSent(digits))
+
+    async def say(self, words: str) -> bool:
+        """See `CallControl`."""
+        del words
+        await trio.lowlevel.checkpoint()
+        raise Unspoken("there is no voice")
+
+    async def confirm(self, question: str, *, within_s: float = CONFIRM_S) -> Reply:
+        """See `CallControl`."""
+        del within_s
+        return "silence" if await self.say(question) else "unheard"
 
     async def transfer(self, to: Transfer) -> TransferOutcome:
         """See `CallControl`."""
@@ -256,6 +309,7 @@ class OwnTime:
     call: CallControl
     scope: trio.CancelScope
     """Of the run, with its deadline."""
+    tool_call_id: str = ""
     _waits: int = attrs.field(default=0, init=False)
     """At a time: a tool may have tasks of its own."""
     _left_s: float = attrs.field(default=0.0, init=False)
@@ -269,6 +323,16 @@ class OwnTime:
         """See `CallControl`."""
         with self._waiting():
             await self.call.press(digits)
+
+    async def say(self, words: str) -> bool:
+        """See `CallControl`."""
+        with self._waiting():
+            return await self.call.say(words)
+
+    async def confirm(self, question: str, *, within_s: float = CONFIRM_S) -> Reply:
+        """See `CallControl`."""
+        with self._waiting():
+            return await self.call.confirm(question, within_s=within_s)
 
     async def transfer(self, to: Transfer) -> TransferOutcome:
         """See `CallControl`."""

@@ -83,6 +83,26 @@ class ToolRefused(Exception):
 
 
 @attrs.frozen
+class Unspoken(Exception):
+    """Words could not be made into speech, or not certainly these words."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"not spoken: {self.reason}"
+
+
+@attrs.frozen
+class AuditFailed(Exception):
+    """A decision could not be written down, and so must not take effect."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the audit log cannot be written: {self.reason}"
+
+
+@attrs.frozen
 class CarrierRefused(Exception):
     """The carrier did not do what it was asked to do to the call. The reason is for the model."""
 

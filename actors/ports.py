@@ -12,6 +12,7 @@ import attrs
 if TYPE_CHECKING:
     from actors.control import CallControl
     from actors.messages import CarrierFact, CarrierOrder, SessionFact, SessionOrder
+    from actors.policy.audit import AuditRow
     from actors.policy.journal import CallRecord
 
 
@@ -137,6 +138,33 @@ class Tools(Protocol):
             ToolRefused: There is no such function, or the arguments do not fit it.
 
         Whatever the function itself raises comes through unchanged.
+
+        """
+
+    def longest_s(self, name: str) -> float | None:
+        """How long this function may take; `None`: as long as any other."""
+
+
+class Voice(Protocol):
+    """The gateway's own voice: no model that hears the caller has a part in it."""
+
+    async def speech(self, words: str) -> bytes:
+        """Make exactly these words into mu-law audio. Cancellable; bounded by itself.
+
+        Raises:
+            Unspoken: They cannot be had, or it is not certain that they are these words.
+
+        """
+
+
+class Audit(Protocol):
+    """Where decisions about tools are written down."""
+
+    async def write(self, row: AuditRow) -> None:
+        """Return when the row is safe from a crash, and not before. Cancellable.
+
+        Raises:
+            AuditFailed: It could not be written. What it decides must not happen then.
 
         """
 

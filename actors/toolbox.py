@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Never, get_args
 
 import attrs
@@ -16,6 +16,7 @@ from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.messages import HANGUP
 from actors.policy.record import CallFacts
+from actors.policy.risk import Risk
 
 ToolFunction = Callable[..., Awaitable[object]] | Callable[..., object]
 
@@ -31,14 +32,25 @@ THREADS_MAX: Final = 16
 is abandoned and keeps its place until the function returns."""
 
 
+ReadBack = str | Callable[[Mapping[str, Any]], str]
+"""A sentence that says what will be done, in the caller's language: with `{argument}` in it, or
+made of the arguments. What it leaves out is read behind it."""
+
+
 @attrs.frozen
 class ToolSchema:
-    """What a model has to know of a function."""
+    """What a model, and the policy, have to know of a function."""
 
     name: str
     description: str
     parameters: dict[str, Any]
     """JSON schema of the arguments, as an object."""
+    risk: Risk = "high"
+    """Not for the model. Likewise the rest."""
+    read_back: ReadBack | None = None
+    """What the caller confirms; `None`: name and arguments as they are."""
+    longest_s: float | None = None
+    """How long a run may take; `None`: as long as any other."""
 
 
 @attrs.frozen
@@ -65,6 +77,11 @@ class FromThread:
         """See `CallControl`."""
         return self.call.facts
 
+    @property
+    def tool_call_id(self) -> str:
+        """See `CallControl`."""
+        return self.call.tool_call_id
+
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`. Done in the call's own thread, and then returns."""
         trio.from_thread.run_sync(
@@ -88,12 +105,25 @@ class Toolbox:
         factory=lambda: trio.CapacityLimiter(THREADS_MAX), init=False
     )
 
-    def add(self, function: ToolFunction) -> ToolFunction:
+    def add(
+        self,
+        function: ToolFunction,
+        *,
+        risk: Risk = "high",
+        read_back: ReadBack | None = None,
+        longest_s: float | None = None,
+    ) -> ToolFunction:
         """Register a function under its own name; usable as a decorator.
 
         Its docstring's first paragraph is the description; its parameters, all of which need
         annotations, become the schema. One that is annotated `CallControl` is given the call, and
         the model does not know of it.
+
+        Args:
+            function: What is run.
+            risk: See `Risk`.
+            read_back: See `ToolSchema`. Likewise `longest_s`.
+            longest_s: In seconds.
 
         Raises:
             TypeError: A parameter has no annotation, no name of its own, or a type without a JSON
@@ -144,7 +174,7 @@ class Toolbox:
         description = (inspect.getdoc(function) or "").partition("\n\n")[0]
         parameters.pop("title", None)
         parameters.setdefault("properties", {})
-        schema = ToolSchema(name, description, parameters)
+        schema = ToolSchema(name, description, parameters, risk, read_back, longest_s)
         self._tools[name] = _Tool(
             schema, function, pydantic.TypeAdapter(model), next(iter(calls), None)
         )
@@ -184,6 +214,11 @@ class Toolbox:
             text = json.dumps(str(result), ensure_ascii=False)
         # Half a surrogate pair is a Python string, and no text that could be sent.
         return text.encode(errors="replace").decode()
+
+    def longest_s(self, name: str) -> float | None:
+        """See the `Tools` port."""
+        tool = self._tools.get(name)
+        return None if tool is None else tool.schema.longest_s
 
 
 def _flaw(function: ToolFunction, name: str) -> str | None:

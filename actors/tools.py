@@ -90,8 +90,8 @@ class ToolExecutor:
         hangup: Is given the calls of `hangup`.
         tools: The functions.
         notes: The call's clock and journal.
-        tool_s: The longest a tool may take. Cancelled then, and the model is told. What it waits
-            for the carrier or for the caller's keys is not counted.
+        tool_s: The longest a tool may take that does not say itself. Cancelled then, and the
+            model is told. What it waits for the carrier or for the caller is not counted.
         control: What a tool may do to the call.
 
     """
@@ -164,9 +164,10 @@ class ToolExecutor:
         self.notes.note(ToolStarted(asked.tool_call_id, asked.name))
         outcome: ToolOutcome = "timed_out"
         output = _error("timed out; whether it took effect is not known")
-        with trio.move_on_after(self.tool_s) as patience:
+        longest_s = self.tools.longest_s(asked.name) or self.tool_s
+        with trio.move_on_after(longest_s) as patience:
             with _Barrier() as barrier:
-                control = OwnTime(self.control, patience)
+                control = OwnTime(self.control, patience, asked.tool_call_id)
                 output = await self.tools.run(asked.name, asked.arguments, control)
                 outcome = "returned"
             match barrier.failure:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gateway.app import create_app
     from gateway.configuration.config import Config, load
-    from gateway.tool_files import tool
+    from gateway.tools.tool_files import tool
 
 __all__ = ["Config", "create_app", "load", "tool"]
 
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a function or a class.
 
         return create_app
     if name == "tool":
-        from gateway.tool_files import tool  # noqa: PLC0415
+        from gateway.tools.tool_files import tool  # noqa: PLC0415
 
         return tool
     if name in __all__:

@@ -18,7 +18,6 @@ from actors.policy.journal import CallFacts, Observer
 from actors.policy.manners import Manners
 from actors.ports import CallStore, Carrier, Recorder, Session
 from actors.wire.openai_session import SessionSettings
-from gateway.agent_tools import Toolset, tools_of
 from gateway.calls import IncomingCall, Offer
 from gateway.configuration.agents import AgentSettings, instructions_for
 from gateway.configuration.config import CallSettings, Config, OpenAISettings
@@ -30,6 +29,7 @@ from gateway.session.filler import TONE_WORDS, Lines, tone
 from gateway.session.lasting import LastingSession, Which
 from gateway.session.realtime import Connect, RealtimeSession, connect_to
 from gateway.session.session_settings import listening, session_settings, suited_to
+from gateway.tools.toolset import Toolset, tools_of
 from gateway.web.public_web import Web
 
 

@@ -10,20 +10,21 @@ import pytest
 import trio
 
 from actors.control import CallControl
-from actors.errors import CarrierRefused, ToolRefused
+from actors.errors import ToolRefused
 from actors.policy.record import CallFacts
 from actors.ports import Transfer, TransferOutcome
 from actors.toolbox import Toolbox
-from gateway.agent_tools import NOT_REACHED, toolbox_of, tools_of
 from gateway.configuration.agents import Agent, AgentSettings
+from gateway.tools.toolset import NOT_REACHED, toolbox_of, tools_of
+from tests.calls import RefusingCall
 from tests.test_legs import FACTS
 
 MENUS = AgentSettings(phone_menus=True)
 HUMAN = AgentSettings(transfer_to="+4930111", transfer_by="+4930222")
 
 
-@attrs.define(eq=False)
-class Noted:
+@attrs.define(eq=False, kw_only=True)
+class Noted(RefusingCall):
     """Stands for a call, and remembers what a tool did to it."""
 
     facts: CallFacts = FACTS
@@ -38,18 +39,6 @@ class Noted:
         await trio.lowlevel.checkpoint()
         self.done.append(to)
         return self.outcome
-
-    async def collect_digits(
-        self,
-        *,
-        most: int,
-        end_key: str | None = "#",
-        first_s: float = 10.0,
-        between_s: float = 4.0,
-        private: bool = False,
-    ) -> str:
-        await trio.lowlevel.checkpoint()
-        raise CarrierRefused(f"{most} {end_key} {first_s} {between_s} {private}")
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         self.done.append((instructions, language))

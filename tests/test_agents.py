@@ -14,7 +14,6 @@ import trio
 from structlog.testing import capture_logs
 
 from actors.toolbox import Toolbox
-from gateway.agent_tools import toolbox_of
 from gateway.app import NOT_SERVED, create_app
 from gateway.calls import IncomingCall
 from gateway.configuration.agent_rules import SEND_DTMF, TRANSFER_CALL
@@ -23,6 +22,7 @@ from gateway.configuration.config import Config, ConfigError, ServerSettings, lo
 from gateway.configuration.convert import Secret, UnknownNumbers
 from gateway.configuration.reload import Reloader
 from gateway.configuration.roster import LiveRoster, Roster, version_of
+from gateway.tools.toolset import toolbox_of
 from tests.doors import SilentSession, call_sid, serving
 
 TODAY = date(2026, 11, 20)

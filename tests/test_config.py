@@ -118,7 +118,7 @@ def test_every_mistake_is_named_with_its_place_and_the_nearest_right_one(file: P
         ("agent = 1", "agent in {} must be a section: [agent]"),
         (
             "zzz = 1",
-            "the key zzz in {} is unknown; there is agent, agents, calls, openai, server, tools,",
+            "the key zzz in {} is unknown; there is agent, agents, calendar, calls,",
         ),
         ('[server]\nbind = "8080"', "server.bind in {} must be host:port, as 127.0.0.1:8080, not"),
         ('[server]\nbind = "a:99999"', "must end in a port of 0 to 65535, as a:8080, not"),

@@ -21,13 +21,13 @@ from structlog.testing import capture_logs
 
 from actors.errors import ToolRefused
 from actors.toolbox import ARGUMENTS_MAX_CHARS, Toolbox
-from gateway.agent_tools import tools_of
 from gateway.configuration.config import Config, ConfigError, load
 from gateway.configuration.http_tool import KEYS, HttpTool
 from gateway.configuration.roster import Roster
-from gateway.http_tools import HttpTools, checked, filled, told
 from gateway.lab.rehearsing.rehearse import rehearse
 from gateway.lab.rehearsing.scenario import parse
+from gateway.tools.http_tools import HttpTools, checked, filled, told
+from gateway.tools.toolset import tools_of
 from gateway.web.public_web import Answer, PublicWeb
 from tests.test_gateway import gateway
 from tests.web_servers import PUBLIC, Answering, Names, says, server_tls, serving, web_of

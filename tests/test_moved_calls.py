@@ -15,7 +15,6 @@ from actors.control import CallControl
 from actors.exits import Exit
 from actors.ports import Carrier
 from actors.toolbox import ToolSchema
-from gateway.agent_tools import Toolset
 from gateway.calls import Offer
 from gateway.configuration.config import Config
 from gateway.lab.faults.fault_catalogue import GENERATORS
@@ -31,6 +30,7 @@ from gateway.lab.simulator.simulation import Setting, Wish, compose, play
 from gateway.lab.simulator.workload import draw_calls
 from gateway.lab.virtual_time import VirtualClock
 from gateway.phone_call import Outside, take_call
+from gateway.tools.toolset import Toolset
 from tests.test_mutants import WrongCarrier
 
 QUIET = Wish(only=())
@@ -148,6 +148,9 @@ class TellsPins:
 
     async def run(self, name: str, arguments: str, call: CallControl | None = None) -> str:
         return await self.tools.run(name, arguments.replace("true", "false"), call)
+
+    def longest_s(self, name: str) -> float | None:
+        return self.tools.longest_s(name)
 
 
 def wrong_carrier(wrong: Callable[[Carrier], Carrier]) -> TakeCall:

@@ -31,7 +31,6 @@ from actors.messages import (
 from actors.policy.record import CallRecord
 from actors.ports import CallStore, Carrier, Recorder, Session, Transfer, TransferOutcome
 from actors.toolbox import ToolSchema
-from gateway.agent_tools import Toolset
 from gateway.calls import Offer
 from gateway.configuration.config import Config
 from gateway.lab.faults.fault_plan import Striker
@@ -42,6 +41,7 @@ from gateway.lab.simulator.simulated_tools import simulated_tools
 from gateway.lab.simulator.simulation import Wish, compose
 from gateway.lab.virtual_time import VirtualClock
 from gateway.phone_call import Outside, take_call
+from gateway.tools.toolset import Toolset
 
 SEEDS = range(1, 31)
 """The first of these in which something is found ends the search: half of all mutants need one."""
@@ -117,6 +117,9 @@ class WrongTools:
         for _ in range(self.times - 1):
             await self.tools.run(name, arguments, call)
         return await self.tools.run(name, arguments, call)
+
+    def longest_s(self, name: str) -> float | None:
+        return self.tools.longest_s(name)
 
 
 @attrs.define(eq=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.toolbox import Toolbox
-from gateway.tool_files import ToolFileError, load_tools
+from gateway.tools.tool_files import ToolFileError, load_tools
 
 ORDERS = '''
 from dataclasses import dataclass

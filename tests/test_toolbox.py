@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from actors.control import CallControl
 from actors.errors import ToolRefused
-from actors.policy.record import CallFacts
 from actors.toolbox import ARGUMENTS_MAX_CHARS, THREADS_MAX, Toolbox, ToolSchema
-from tests.worlds import Straight
+from tests.calls import RefusingCall
 
 
 class Address(pydantic.BaseModel):
@@ -417,18 +416,12 @@ def test_any_arguments_are_run_or_refused(arguments: str) -> None:
 # The call itself.
 
 
-NOBODY = CallFacts(
-    **{field.name: "" for field in attrs.fields(CallFacts) if field.default is attrs.NOTHING}
-)
-
-
-@attrs.frozen(eq=False)
-class Changeable(Straight):
+@attrs.define(eq=False, kw_only=True)
+class Changeable(RefusingCall):
     """Stands for a call of which only the persona changes."""
 
     changes: list[tuple[str | None, str | None]] = attrs.field(factory=list)
     threads: list[threading.Thread] = attrs.field(factory=list)
-    facts: CallFacts = NOBODY
 
     async def collect_digits(
         self,

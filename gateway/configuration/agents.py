@@ -12,6 +12,7 @@ import attrs
 from actors.toolbox import Toolbox
 from gateway.configuration.convert import Secret
 from gateway.configuration.http_tool import HttpTool
+from gateway.configuration.tool_settings import BuiltinTool
 
 DEFAULT: Final = "default"
 """The name of the agent of `[agent]`."""
@@ -136,6 +137,13 @@ class AgentSettings:
     """Files of Python functions; the last definition of a name wins."""
     http_tools: tuple[str, ...] = (ALL_TOOLS,)
     """Names of `[tools.NAME]`; `*`: all of them."""
+    builtin_tools: tuple[BuiltinTool, ...] = ()
+    """Those that come with the gateway. See docs/tools.md."""
+    mcp: tuple[str, ...] = (ALL_TOOLS,)
+    """Names of `[mcp.NAME]`, servers of tools; `*`: all of them."""
+    tool_filler: str | None = "One moment, please."
+    """Said when a tool is slow and nobody speaks; `None`: nothing."""
+    tool_filler_after_s: float = 1.5
     keypad: bool = True
     """Whether the model is told of the keys that the caller presses."""
     key_tones: KeyTones = "redirect"

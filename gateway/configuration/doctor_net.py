@@ -22,7 +22,6 @@ import trio
 from actors.errors import PeerGone, SessionRefused
 from actors.toolbox import Toolbox
 from actors.wire.openai_session import SessionSettings
-from gateway.agent_tools import tools_of
 from gateway.configuration.agents import DEFAULT, Agent, AgentSettings, instructions_for
 from gateway.configuration.config import Config, OpenAISettings, auth_headers, is_azure, is_loopback
 from gateway.configuration.convert import closest, without_query
@@ -32,6 +31,7 @@ from gateway.configuration.roster import Roster
 from gateway.configuration.settings import AGENT
 from gateway.session.realtime import RealtimeSession, connect_to
 from gateway.session.session_settings import session_settings, suited_to
+from gateway.tools.toolset import tools_of
 
 PATIENCE_S: Final = 10.0
 """For one answer. Whoever needs longer would keep a caller waiting, too."""

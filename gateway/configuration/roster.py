@@ -16,7 +16,7 @@ from gateway.configuration.agents import DEFAULT, Agent, AgentSettings
 from gateway.configuration.convert import UnknownNumbers
 from gateway.configuration.http_tool import HttpTool
 from gateway.configuration.settings import Config, ConfigError
-from gateway.tool_files import ToolFileError, load_tools
+from gateway.tools.tool_files import ToolFileError, load_tools
 
 VERSION_CHARS: Final = 12
 """Of a SHA-256 in hex: two versions of one agent never meet by chance, and a person can read it."""

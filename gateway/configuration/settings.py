@@ -13,6 +13,14 @@ from gateway.configuration import agent_rules
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import Auth, FlightMode, Secret, UnknownNumbers
 from gateway.configuration.http_tool import HttpTool
+from gateway.configuration.tool_settings import (
+    CalendarSettings,
+    EmailSettings,
+    KnowledgeSettings,
+    OwnerSettings,
+    PolicySettings,
+    ResearchSettings,
+)
 
 AGENT: Final = "agent"
 """The section of the default agent, whose keys every `[agents.NAME]` has as well."""
@@ -93,6 +101,12 @@ class Config:
     calls: CallSettings = attrs.field(factory=CallSettings)
     openai: OpenAISettings = attrs.field(factory=OpenAISettings)
     twilio: TwilioSettings = attrs.field(factory=TwilioSettings)
+    owner: OwnerSettings = attrs.field(factory=OwnerSettings)
+    policy: PolicySettings = attrs.field(factory=PolicySettings)
+    email: EmailSettings = attrs.field(factory=EmailSettings)
+    calendar: CalendarSettings = attrs.field(factory=CalendarSettings)
+    research: ResearchSettings = attrs.field(factory=ResearchSettings)
+    knowledge: KnowledgeSettings = attrs.field(factory=KnowledgeSettings)
     agents: Mapping[str, AgentSettings] = attrs.field(factory=dict[str, AgentSettings])
     """Those of `[agents.NAME]`, complete: with what they inherit."""
     tools: Mapping[str, HttpTool] = attrs.field(factory=dict[str, HttpTool])
@@ -120,6 +134,12 @@ SECTIONS: Final[Mapping[str, type]] = {
     "calls": CallSettings,
     "openai": OpenAISettings,
     "twilio": TwilioSettings,
+    "owner": OwnerSettings,
+    "policy": PolicySettings,
+    "email": EmailSettings,
+    "calendar": CalendarSettings,
+    "research": ResearchSettings,
+    "knowledge": KnowledgeSettings,
 }
 
 KEYS: Final[Mapping[str, Mapping[str, Any]]] = {

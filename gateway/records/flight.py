@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from actors.call import Limits, Plan, run_call
-from actors.control import CallControl
+from actors.control import CONFIRM_S, CallControl, Reply
 from actors.errors import ToolRefused
 from actors.exits import Exit, Killed
 from actors.policy.record import CallFacts, CallRecord
@@ -299,6 +299,21 @@ class TappedCall:
         """See `CallControl`."""
         return self.call.facts
 
+    @property
+    def tool_call_id(self) -> str:
+        """See `CallControl`."""
+        return self.call.tool_call_id
+
+    async def say(self, words: str) -> bool:
+        """See `CallControl`."""
+        with self._told("say", words):
+            return await self.call.say(words)
+
+    async def confirm(self, question: str, *, within_s: float = CONFIRM_S) -> Reply:
+        """See `CallControl`."""
+        with self._told("confirm", question, within_s):
+            return await self.call.confirm(question, within_s=within_s)
+
     async def press(self, digits: str) -> None:
         """See `CallControl`."""
         with self._told("press", digits):
@@ -366,6 +381,10 @@ class TappedTools:
                 outcome = "cancelled" if issubclass(kind, trio.Cancelled) else "failed"
             self.tap.note("tool", ["end", number, outcome, text])
         return text
+
+    def longest_s(self, name: str) -> float | None:
+        """See the `Tools` port."""
+        return self.tools.longest_s(name)
 
 
 @attrs.define(eq=False)

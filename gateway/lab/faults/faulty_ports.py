@@ -13,9 +13,9 @@ import trio
 from actors.control import CallControl
 from actors.policy.record import CallRecord
 from actors.toolbox import Toolbox, ToolSchema
-from gateway.agent_tools import Toolset
 from gateway.lab.faults.fault_plan import Fault, Place, Striker
 from gateway.lab.faults.fault_values import ERRORS, REFUSALS, RESULTS
+from gateway.tools.toolset import Toolset
 from gateway.web.client_socket import CannotOpen
 
 FOR_EVER_S: Final = 3600.0
@@ -62,6 +62,10 @@ class FaultyTools:
         if odd is not None:
             return await _odd_result(odd)
         return await self.tools.run(name, arguments, call)
+
+    def longest_s(self, name: str) -> float | None:
+        """See the `Tools` port."""
+        return self.tools.longest_s(name)
 
 
 async def _odd_result(which: str) -> str:

@@ -23,7 +23,6 @@ from quart_trio import QuartTrio
 from actors.exits import Exit
 from actors.ports import Carrier, Session
 from actors.toolbox import Toolbox
-from gateway.agent_tools import Toolset
 from gateway.app import create_app
 from gateway.calls import Calls, IncomingCall, Offer
 from gateway.configuration.config import (
@@ -57,6 +56,7 @@ from gateway.lab.twilio.twilio_api import ApiFault, ApiRequest, TwilioApi
 from gateway.phone_call import Outside, open_session, take_call
 from gateway.records.tap import Flight
 from gateway.session.realtime import Connect
+from gateway.tools.toolset import Toolset
 
 __all__ = ["NodeReport", "run_node"]
 

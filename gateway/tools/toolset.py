@@ -16,7 +16,7 @@ from actors.messages import HANGUP
 from actors.ports import Tools, Transfer
 from actors.toolbox import Toolbox, ToolFunction, ToolSchema
 from gateway.configuration.agents import Agent, AgentSettings
-from gateway.http_tools import HttpTools
+from gateway.tools.http_tools import HttpTools
 from gateway.web.public_web import Web
 
 Keys = Annotated[
@@ -70,6 +70,13 @@ class Layered:
                 return await tools.run(name, arguments, call)
         names = ", ".join([*(schema.name for schema in self.schemas()), HANGUP])
         raise ToolRefused(f"there is no tool {name!r}; there are: {names}")
+
+    def longest_s(self, name: str) -> float | None:
+        """See the `Tools` port."""
+        for tools in (self.upper, self.lower):
+            if any(schema.name == name for schema in tools.schemas()):
+                return tools.longest_s(name)
+        return None
 
 
 def toolbox_of(agent: AgentSettings, base: Toolset) -> Toolset:

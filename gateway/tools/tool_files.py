@@ -2,7 +2,7 @@
 
 from gateway import tool
 
-@tool
+@tool(risk="low")
 async def look_up(order: int) -> str:
 \"\"\"Look up where an order is.\"\"\"
 """
@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from types import ModuleType
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args, overload
 
 import attrs
 
-from actors.toolbox import Toolbox, ToolFunction
+from actors.policy.risk import Risk
+from actors.toolbox import ReadBack, Toolbox, ToolFunction
 
 Marked = TypeVar("Marked", bound=ToolFunction)
+
+LONGEST_S: Final = 300.0
+"""Whoever is on the phone does not wait longer."""
 
 _MARK: Final = "__offhook_tool__"
 _NUMBERS: Final = count(1)
@@ -40,17 +44,56 @@ class ToolFileError(Exception):
         return f"{where}: {self.what}"
 
 
-def tool(function: Marked) -> Marked:
+@attrs.frozen
+class _Terms:
+    """On which a function is a tool. See `Toolbox.add`."""
+
+    risk: Risk = "high"
+    read_back: ReadBack | None = None
+    longest_s: float | None = None
+
+
+@overload
+def tool(function: Marked) -> Marked: ...
+@overload
+def tool(
+    *, risk: Risk = ..., read_back: ReadBack | None = ..., longest_s: float | None = ...
+) -> Callable[[Marked], Marked]: ...
+def tool(
+    function: Marked | None = None,
+    *,
+    risk: Risk = "high",
+    read_back: ReadBack | None = None,
+    longest_s: float | None = None,
+) -> Marked | Callable[[Marked], Marked]:
     """Mark a function as one that the model may call. Changes nothing else about it.
+
+    Args:
+        function: Whose decorator this is; without it, the terms come first: `@tool(risk="low")`.
+        risk: `low`: anybody who calls may have it run. `high`: the verified owner, who confirms it.
+        read_back: What is confirmed, as a sentence with `{argument}` in it, or made of arguments.
+        longest_s: How long it may take.
 
     Raises:
         TypeError: It has no name, by which a model could call it.
+        ValueError: There is no such risk, or no such time.
 
     """
-    if not isinstance(getattr(function, "__name__", None), str):
-        raise TypeError(f"@tool goes above a function, and a {type(function).__name__} has no name")
-    setattr(function, _MARK, True)
-    return function
+    if risk not in get_args(Risk):
+        raise ValueError(f"risk is 'low' or 'high', not {risk!r}")
+    if longest_s is not None and not 0 < longest_s <= LONGEST_S:
+        raise ValueError(f"longest_s is up to {LONGEST_S:g} seconds, not {longest_s!r}")
+    terms = _Terms(risk, read_back, longest_s)
+
+    def mark(marked: Marked) -> Marked:
+        if not isinstance(getattr(marked, "__name__", None), str):
+            raise TypeError(
+                f"@tool goes above a function, and a {type(marked).__name__} has no name"
+            )
+        setattr(marked, _MARK, terms)
+        return marked
+
+    return mark if function is None else mark(function)
 
 
 def load_tools(paths: Iterable[Path]) -> Toolbox:
@@ -71,7 +114,13 @@ def load_tools(paths: Iterable[Path]) -> Toolbox:
     box = Toolbox()
     for path, function in found.values():
         try:
-            box.add(function)
+            terms: _Terms = getattr(function, _MARK)
+            box.add(
+                function,
+                risk=terms.risk,
+                read_back=terms.read_back,
+                longest_s=terms.longest_s,
+            )
         except TypeError as error:
             code = getattr(function, "__code__", None)
             line = None if code is None else code.co_firstlineno
@@ -117,6 +166,6 @@ def _marked(module: ModuleType) -> Sequence[ToolFunction]:
 def _is_marked(value: object) -> bool:
     """Whether `tool` was here. A proxy answers to any name, or raises whatever it likes."""
     try:
-        return callable(value) and getattr(value, _MARK, None) is True
+        return callable(value) and isinstance(getattr(value, _MARK, None), _Terms)
     except Exception:  # noqa: BLE001 - somebody else's object, which is no tool then.
         return False

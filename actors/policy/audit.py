@@ -1,0 +1,34 @@
+"""What is written down of every decision about a tool, before it takes effect. A value."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from actors.policy.risk import Risk, Tier
+
+AuditEvent = Literal[
+    "asked", "allowed", "refused", "verified", "not_verified",
+    "confirmed", "declined", "began", "finished", "failed", "unknown",
+]  # fmt: skip
+"""`asked`: the model wants it. `began`: its effect may happen from here on. `unknown`: whether it
+took effect is not known, and it is never tried again."""
+
+
+@attrs.frozen(kw_only=True)
+class AuditRow:
+    """One decision, or one step of an execution."""
+
+    event: AuditEvent
+    call_sid: str
+    tool_call_id: str
+    tool: str
+    digest: str
+    """Of the tool and its exact arguments: what was confirmed, and what was run, is the same."""
+    risk: Risk
+    tier: Tier
+    arguments: str = attrs.field(default="", repr=False)
+    """JSON text; with `asked` only."""
+    detail: str = ""
+    """Why, in a word or two of ours: never words of anybody on the phone."""

@@ -1,0 +1,1 @@
+"""Who may use which tool: owners, proofs, confirmations, caps, and the audit log."""

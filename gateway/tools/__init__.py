@@ -1,0 +1,1 @@
+"""What an agent can do beside talking: its tools, and how they reach the world."""

@@ -1,0 +1,57 @@
+"""The tools that come with the gateway: what each is made of, and what it may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+import attrs
+import httpx
+
+from actors.policy.risk import Risk
+from actors.toolbox import ReadBack, Toolbox, ToolFunction
+from gateway.configuration.agents import AgentSettings
+from gateway.configuration.settings import Config
+from gateway.configuration.tool_settings import BuiltinTool
+from gateway.twilio.twilio_rest import TwilioRest
+
+
+@attrs.frozen(kw_only=True)
+class Means:
+    """What they reach the world by. One per process."""
+
+    config: Config
+    utc_now: Callable[[], datetime]
+    rest: TwilioRest | None = None
+    """The carrier's account; `None`: there is none."""
+    transport: httpx.AsyncBaseTransport | None = None
+    """Of requests to servers that the configuration names; `None`: the network."""
+
+
+@attrs.frozen
+class Builtin:
+    """One of them."""
+
+    make: Callable[[Means, AgentSettings], ToolFunction]
+    """The function, as an agent has it. Its name is the tool's."""
+    risk: Risk
+    read_back: ReadBack | None = None
+    longest_s: float | None = None
+
+
+BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {}
+
+
+def builtin_tools(means: Means, agent: AgentSettings) -> Toolbox:
+    """Those that an agent has by its settings."""
+    box = Toolbox()
+    for name in dict.fromkeys(agent.builtin_tools):
+        one = BUILTIN[name]
+        box.add(
+            one.make(means, agent),
+            risk=one.risk,
+            read_back=one.read_back,
+            longest_s=one.longest_s,
+        )
+    return box
