@@ -31,6 +31,7 @@ _GOVERNED: Final = (
     ("keywords", "transcription", ("off",), RECOGNISER),
     ("greeting", "opening", ("model", "caller"), "line"),
     ("greeting_interruptible", "opening", ("caller",), "line"),
+    ("tool_filler_after_s", "tool_filler", (None,), "One moment, please."),
 )
 """Keys that have no effect with some values of another key, and the value that gives them one."""
 _CHOICES: Final = ("auto", "none", "required")
@@ -190,6 +191,7 @@ def _tools(agent: AgentSettings, around: Surroundings) -> Iterator[Flaw]:
             yield "http_tools", f"holds {name!r}, and there is no [tools.{name}]{known}"
     choice = agent.tool_choice
     names = {HANGUP, *around.more_functions, *picked(agent.http_tools, declared or ())}
+    names.update(agent.builtin_tools)
     for path in agent.tools:
         names.update(around.functions.get(str(path), ()))
     if agent.phone_menus:

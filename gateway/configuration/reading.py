@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from gateway.configuration import agent_rules, written
+from gateway.configuration import agent_rules, tool_rules, written
 from gateway.configuration.agent_rules import Surroundings
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import Convert, closest, converter
@@ -25,6 +25,7 @@ from gateway.configuration.settings import (
     TwilioSettings,
     is_azure,
 )
+from gateway.configuration.tool_settings import KnowledgeSettings
 from gateway.configuration.written import Declared, Entry, near_file
 
 _INSTRUCTIONS: Final = ("instructions", "instructions_file")
@@ -62,6 +63,7 @@ class Reading:
             for name, settings in SECTIONS.items()
             if name != AGENT
         }
+        sections["knowledge"] = self._knowledge(sections["knowledge"])
         tools = self._http_tools(file, found.tools, environ)
         config = Config(agent=agent, agents=agents, tools=tools, **sections)
         around = Surroundings(
@@ -74,8 +76,21 @@ class Reading:
             self.judge(f"agents.{name}", settings, around)
         self._judge_numbers(config, found.agents)
         self._judge_twilio(config.twilio)
+        for section, key, flaw in tool_rules.flaws(config, self.entries):
+            if (section, key) not in self.entries or key in self.values.get(section, {}):
+                self._complain(section, key, flaw)
         self.finish()
         return attrs.evolve(config, files=tuple(self.files))
+
+    def _knowledge(self, knowledge: KnowledgeSettings) -> KnowledgeSettings:
+        """With its folder found from where it was written; it has to be there."""
+        if knowledge.folder is None:
+            return knowledge
+        folder = self._placed("knowledge", "folder", knowledge.folder)
+        if not folder.is_dir():
+            place = self.entries["knowledge", "folder"].place
+            self.problems.append(f"{place}: {folder} is not a folder{near_file(folder)}")
+        return attrs.evolve(knowledge, folder=folder)
 
     def _http_tools(
         self, file: Path, declared: Mapping[str, Declared], environ: Mapping[str, str]

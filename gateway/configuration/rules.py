@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from gateway.configuration import tool_values
 from gateway.configuration.convert import closest, split_bind, url_flaw
 from gateway.configuration.models import CUSTOM_VOICE, VOICES
 
@@ -199,6 +200,8 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("agent", "fallback_model"): _model,
     ("agent", "fallback_url"): _wss,
     ("agent", "apology"): _said,
+    # Sooner, and every tool would have one; later, and the caller has asked whether we are there.
+    ("agent", "tool_filler_after_s"): partial(_range, least=0.5, most=10),
     ("server", "bind"): _bind,
     ("server", "public_url"): _https,
     ("calls", "max_call_s"): partial(_range, least=1, most=TWILIO_LONGEST_S),
@@ -207,5 +210,29 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("openai", "base_url"): _https,
     ("twilio", "account_sid"): _account,
     ("twilio", "api_url"): _https,
+    ("owner", "numbers"): tool_values.numbers,
+    ("owner", "pin"): tool_values.pin,
+    ("owner", "totp_secret"): tool_values.totp_secret,
+    ("policy", "low"): tool_values.functions,
+    ("policy", "high"): tool_values.functions,
+    ("policy", "confirm_s"): partial(_range, least=5, most=30),
+    ("policy", "countries"): tool_values.countries,
+    ("policy", "number_types"): tool_values.number_types,
+    ("policy", "calls_per_day"): partial(_range, least=0, most=1_000),
+    ("policy", "messages_per_day"): partial(_range, least=0, most=10_000),
+    ("policy", "usd_per_day"): partial(_range, least=0, most=10_000),
+    ("policy", "call_usd_per_min"): partial(_range, least=0, most=10),
+    ("policy", "message_usd"): partial(_range, least=0, most=10),
+    ("policy", "max_call_s"): partial(_range, least=30, most=TWILIO_LONGEST_S),
+    ("email", "host"): tool_values.host,
+    ("email", "port"): partial(_range, least=1, most=65_535),
+    ("email", "sender"): tool_values.address,
+    ("email", "recipients"): tool_values.recipients,
+    ("email", "messages_to"): tool_values.address,
+    ("calendar", "url"): _https,
+    ("calendar", "timezone"): tool_values.timezone,
+    ("research", "model"): _model,
+    ("research", "longest_s"): partial(_range, least=5, most=120),
+    ("research", "per_call"): partial(_range, least=1, most=100),
 }
 """By section and key. A value of `None` is always allowed where the type has it."""

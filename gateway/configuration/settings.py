@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from gateway.configuration import agent_rules
+from gateway.configuration import agent_rules, tool_rules
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import Auth, FlightMode, Secret, UnknownNumbers
 from gateway.configuration.http_tool import HttpTool
@@ -125,7 +125,8 @@ class Config:
             for key, remark in agent_rules.remarks(agent):
                 # What is inherited is said once, where it was written.
                 found.setdefault((key, remark), f"{section}.{key} {remark}")
-        return tuple(found.values())
+        more = (f"{section}.{key} {remark}" for section, key, remark in tool_rules.remarks(self))
+        return (*found.values(), *more)
 
 
 SECTIONS: Final[Mapping[str, type]] = {
