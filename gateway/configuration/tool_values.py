@@ -49,7 +49,7 @@ def pin(value: Secret) -> str | None:
 
 def totp_secret(value: Secret) -> str | None:
     """Nothing of it is quoted."""
-    text = value.reveal().replace(" ", "").upper()
+    text = value.reveal().upper()
     try:
         raw = b32decode(text + "=" * (-len(text) % 8))
     except ValueError:
