@@ -154,7 +154,10 @@ def test_another_declaration_is_another_version_of_the_agent_and_another_secret_
     ("old", "new", "problem"),
     [
         ("description =", "descripton =", "descripton is unknown; did you mean description?"),
-        ("timeout_s = 0.5", "timeout_s = 60", "timeout_s must be 0.1 to 7.5, not 60.0"),
+        ("timeout_s = 0.5", "timeout_s = 61", "timeout_s must be 0.1 to 60.0, not 61.0"),
+        ("timeout_s = 0.5", 'risk = "lo"', "risk must be one of low, high, not 'lo'"),
+        ("timeout_s = 0.5", 'read_back = " "', "read_back must say what is done, in 1 to 400"),
+        ("timeout_s = 0.5", 'read_back = "{order}"', "did you mean order_id?"),
         ("timeout_s = 0.5", 'method = "FETCH"', "method must be one of GET, POST,"),
         ("timeout_s = 0.5", 'body = "json"', "body is 'json', and a GET has none"),
         ("timeout_s = 0.5", "max_bytes = 0", "max_bytes must be 1 to 1048576, not 0"),

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import attrs
 
 from actors.messages import HANGUP
+from actors.policy.risk import Risk
 from gateway.configuration.convert import Secret, closest, converter, nearest
 from gateway.configuration.json_schema import Schema, closed, object_schema, schema_flaws
 from gateway.web.public_address import Barred, Network, networks, target_of
@@ -24,13 +25,16 @@ from gateway.web.public_address import Barred, Network, networks, target_of
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Body = Literal["json", "none"]
 
-TIMEOUT_MOST_S: Final = 7.5
-"""A tool has 8 s, and says itself what became of it."""
+TIMEOUT_MOST_S: Final = 60.0
+"""Whoever is on the phone does not wait longer."""
+SPARE_S: Final = 0.5
+"""A tool says itself what became of its request, before its own time is over."""
+READ_BACK_MAX_CHARS: Final = 400
 MAX_BYTES_MOST: Final = 1024 * 1024
 PLACEHOLDER: Final = re.compile(r"\{([A-Za-z0-9_-]{1,64})\}", re.ASCII)
 KEYS: Final = (
     "description", "url", "method", "parameters", "body", "headers", "timeout_s", "max_bytes",
-    "allow_private",
+    "allow_private", "risk", "read_back",
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
@@ -66,6 +70,14 @@ class HttpTool:
     timeout_s: float = 6.0
     max_bytes: int = 64 * 1024
     allow_private: tuple[Network, ...] = ()
+    risk: Risk = "high"
+    read_back: str | None = None
+    """What the owner confirms, with `{parameter}` in it; `None`: name and arguments as they are."""
+
+    @property
+    def longest_s(self) -> float:
+        """How long a run of it may take."""
+        return self.timeout_s + SPARE_S
 
     def in_url(self) -> frozenset[str]:
         """The parameters that the URL has a place for."""
@@ -84,6 +96,8 @@ class HttpTool:
             "timeout_s": self.timeout_s,
             "max_bytes": self.max_bytes,
             "allow_private": [str(network) for network in self.allow_private],
+            "risk": self.risk,
+            "read_back": self.read_back,
         }
 
 
@@ -122,6 +136,8 @@ def read_http_tool(
         ("timeout_s", float),
         ("max_bytes", int),
         ("allow_private", tuple[str, ...]),
+        ("risk", Risk),
+        ("read_back", str),
     ):
         if key in table:
             try:
@@ -131,6 +147,7 @@ def read_http_tool(
     parameters = _parameters(table.get("parameters", {}), wrong)
     headers = tuple(_headers(table.get("headers", {}), environ, wrong))
     _judge_values(values, table, wrong)
+    _judge_read_back(values, parameters, wrong)
     if "url" in values and "url" not in found and parameters is not None:
         method: str = values.get("method", "GET")
         values.setdefault("body", "none" if method in ("GET", "DELETE") else "json")
@@ -166,6 +183,18 @@ def _judge_values(values: dict[str, Any], table: Mapping[str, Any], wrong: Compl
         except ValueError as error:
             values["allow_private"] = ()
             wrong("allow_private", f"must hold addresses or networks, as 10.0.0.5: {error}")
+
+
+def _judge_read_back(values: Mapping[str, Any], parameters: Schema | None, wrong: Complain) -> None:
+    if "read_back" not in values or parameters is None:
+        return
+    text, properties = values["read_back"], parameters["properties"]
+    if not text.strip() or len(text) > READ_BACK_MAX_CHARS:
+        wrong("read_back", f"must say what is done, in 1 to {READ_BACK_MAX_CHARS} characters")
+    for name in PLACEHOLDER.findall(text):
+        if name not in properties:
+            known = nearest(name, properties) if properties else ": write parameters"
+            wrong("read_back", f"holds {{{name}}}, and there is no such parameter{known}")
 
 
 def _parameters(table: object, wrong: Complain) -> Schema | None:

@@ -62,7 +62,15 @@ class HttpTools:
 
     def schemas(self) -> tuple[ToolSchema, ...]:
         """See `Toolset`."""
-        return tuple(ToolSchema(one.name, one.description, one.parameters) for one in self._tools)
+        return tuple(
+            ToolSchema(
+                *(one.name, one.description, one.parameters),
+                risk=one.risk,
+                read_back=one.read_back,
+                longest_s=one.longest_s,
+            )
+            for one in self._tools
+        )
 
     async def run(self, name: str, arguments: str, call: CallControl | None = None) -> str:
         """See the `Tools` port. Bounded in time and size by what was declared."""
@@ -85,8 +93,7 @@ class HttpTools:
 
     def longest_s(self, name: str) -> float | None:
         """See the `Tools` port."""
-        del name
-        return None
+        return next((one.longest_s for one in self._tools if one.name == name), None)
 
 
 def checked(tool: HttpTool, arguments: str) -> dict[str, Any]:
