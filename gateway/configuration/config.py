@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import attrs
+
 from gateway.configuration.agent_rules import Surroundings
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import Secret, is_loopback, nearest, split_bind
@@ -46,6 +48,7 @@ __all__ = [
     "is_azure",
     "is_loopback",
     "load",
+    "section_settings",
     "split_bind",
 ]
 
@@ -105,6 +108,32 @@ def agent_settings(
     reading.judge(AGENT, agent, Surroundings(CallSettings().max_call_s, is_azure=False))
     reading.finish()
     return agent
+
+
+def section_settings(section: str, table: Mapping[str, Any], base: Config, *, place: str) -> Config:
+    """A configuration in which some keys of a section, but no agent's, are otherwise.
+
+    Args:
+        section: Its name.
+        table: What is written, as TOML has it.
+        base: The rest.
+        place: Of the table, for whoever has to mend it.
+
+    Raises:
+        ConfigError: With every mistake in the table by itself.
+
+    """
+    reading = Reading()
+    for key, value in table.items():
+        where = f"{place}.{key}"
+        if key in KEYS[section]:
+            entry = Entry(section, key, value, where, from_environ=False, directory=Path())
+            reading.take_in(entry)
+        else:
+            reading.problems.append(f"{where} is unknown{nearest(key, KEYS[section])}")
+    reading.finish()
+    settings = attrs.evolve(getattr(base, section), **reading.values.get(section, {}))
+    return attrs.evolve(base, **{section: settings})
 
 
 def config_file(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:

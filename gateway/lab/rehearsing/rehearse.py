@@ -26,7 +26,13 @@ from actors.toolbox import Toolbox
 from gateway.app import create_app
 from gateway.calls import Calls, IncomingCall
 from gateway.configuration.agents import AgentSettings
-from gateway.configuration.config import Config, Secret, TwilioSettings, agent_settings
+from gateway.configuration.config import (
+    Config,
+    Secret,
+    TwilioSettings,
+    agent_settings,
+    section_settings,
+)
 from gateway.lab.faults.fault_plan import FaultPlan, Striker
 from gateway.lab.faults.faulty_ports import FaultyRecorder, FaultyStore, FaultyTools
 from gateway.lab.judges.evidence import CallSeen
@@ -133,6 +139,8 @@ def with_agents_of(scenario: Scenario, config: Config, toolbox: Toolbox) -> Conf
         ConfigError: They do not fit.
 
     """
+    for section, table in scenario.config.items():
+        config = section_settings(section, table, config, place=f"config.{section}")
     functions = [*(schema.name for schema in toolbox.schemas()), *config.tools]
     settings = partial(agent_settings, functions=functions)
     agent = settings(scenario.agent, config.agent, place=f"agent of {scenario.name}")

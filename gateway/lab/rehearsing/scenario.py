@@ -14,6 +14,7 @@ import attrs
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import UnknownNumbers
 from gateway.configuration.rules import is_number
+from gateway.configuration.settings import SECTIONS
 from gateway.lab.rehearsing.expectation import Expectation
 from gateway.lab.strict_yaml import YamlFileError, hint, read
 from gateway.lab.twilio.callee import Callee
@@ -46,6 +47,9 @@ DEMONSTRATIONS: Final = "demonstrations"
 
 _FILES: Final = {"instructions_file", "tools"}
 """Keys of an agent that name files: found from where the scenario is."""
+
+RESETTABLE: Final = ("owner", "policy", "email", "calendar", "research", "knowledge")
+"""Sections that a scenario can lay its own keys over."""
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 
@@ -221,6 +225,8 @@ class Scenario:
     """Keys of `[agent]` that are otherwise than configured."""
     agents: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
     """Further agents, as `[agents.NAME]`."""
+    config: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
+    """Keys of `[owner]`, `[policy]` and the like, by section."""
     server: Answering = attrs.field(factory=Answering)
     """What of `[server]` is otherwise than configured."""
     called: str | None = None
@@ -242,6 +248,10 @@ class Scenario:
         _check_keys("agent", self.agent, AgentSettings)
         for name, table in self.agents.items():
             _check_keys(f"agents.{name}", table, AgentSettings)
+        for section, table in self.config.items():
+            if section not in RESETTABLE:
+                raise ValueError(f"`config` has no `{section}`{hint(section, RESETTABLE)}")
+            _check_keys(f"config.{section}", table, SECTIONS[section])
         if self.called is not None and not is_number(self.called):
             raise ValueError(
                 f"`called` is a number as +4930123456, or a SIP URI, not {self.called!r}"
