@@ -9,11 +9,14 @@ import trio
 
 from actors.lanes import Lane
 from actors.messages import (
+    LOCAL,
     BargedIn,
     BargeInFact,
     CarrierOrder,
     Clear,
     DeleteItem,
+    FloorGiven,
+    FloorTaken,
     HangupFact,
     ItemAudio,
     ItemAudioDone,
@@ -82,6 +85,12 @@ class BargeIn:
     _full: set[str] = attrs.field(factory=set[str], init=False)
     """Their responses."""
     _caller_speaks: bool = attrs.field(default=False, init=False)
+    _is_floor_taken: bool = attrs.field(default=False, init=False)
+    """The model is to be silent: only what it had begun before is taken in."""
+    _begun: str | None = attrs.field(default=None, init=False)
+    """The response that was being made when the floor was taken."""
+    _making: str | None = attrs.field(default=None, init=False)
+    """The response that is being made."""
     _probes: dict[str, float] = attrs.field(factory=dict[str, float], init=False)
     _probed: int = attrs.field(default=0, init=False)
     _next_probe_ms: float = attrs.field(default=0.0, init=False)
@@ -143,28 +152,30 @@ class BargeIn:
                 self.hangup.put(fact)
             case ResponseStarted(response_id, _, number):
                 self._playout.response_started(response_id)
-                if self._caller_speaks and number is not None:
-                    # It crossed the caller's first word on the wire, and is being cancelled.
+                self._making = response_id
+                if self._is_floor_taken or (self._caller_speaks and number is not None):
+                    # It is being cancelled: somebody else has the floor, or it crossed the
+                    # caller's first word on the wire. Not one frame of it may get past.
                     self._playout.kill_active()
                 self.hangup.put(fact)
             case ResponseUnwanted(response_id):
                 self._playout.kill(response_id)
             case ResponseFinished(response_id):
                 self._playout.response_finished(response_id)
+                self._making = None
                 self._send_due()  # So that what it says is known to be playing before ...
                 self.hangup.put(fact)
-            case StreamLeft():
-                self._leave()
+            case StreamLeft() | StreamMoved():
+                self._move(fact)
                 self.hangup.put(fact)
-            case StreamMoved():
-                self._come_back()
-                self._send_due()  # What was held back is playing before anybody hangs up.
-                self.hangup.put(fact)
+            case FloorTaken() | FloorGiven():
+                self._is_floor_taken = isinstance(fact, FloorTaken)
+                self._begun = self._making
             case SessionLost() | SessionMoved():
                 pass  # What it was making ends as every response does.
 
     def _receive(self, audio: ItemAudio) -> None:
-        if self._playout.is_dead(audio.response_id):
+        if self._playout.is_dead(audio.response_id) or self._is_out_of_turn(audio.response_id):
             self.late_bytes += len(audio.ulaw)
             if self._playout.late(audio.item_id):
                 self.turns.put(ItemsAmended((DeleteItem(audio.item_id),)))
@@ -174,6 +185,11 @@ class BargeIn:
             if audio.response_id not in self._full:
                 self._full.add(audio.response_id)
                 self.turns.put(PlayoutFull(audio.response_id))
+
+    def _is_out_of_turn(self, response_id: str) -> bool:
+        """Whether a model talks though it has not the floor: one without responses may."""
+        is_known = response_id == self._begun or response_id.startswith(LOCAL)
+        return self._is_floor_taken and not is_known
 
     def _cut(self) -> tuple[TruncateItem | DeleteItem, ...]:
         """Clear what is playing. Returns what the conversation has to be told."""
@@ -194,6 +210,13 @@ class BargeIn:
             self.notes.note(BargedIn(cut.items))
         self._become_idle(by_mark=False)
         return tuple(_amend(item.item_id, item.heard_ms) for item in cut.items)
+
+    def _move(self, fact: StreamLeft | StreamMoved) -> None:
+        if isinstance(fact, StreamLeft):
+            self._leave()
+        else:
+            self._come_back()
+            self._send_due()  # What was held back is playing before anybody hangs up.
 
     def _leave(self) -> None:
         """Hold everything back. Whatever is playing is lost with the stream: that is a cut."""

@@ -57,9 +57,10 @@ from actors.policy.manners import Manners
 from actors.policy.silence import Silence
 from actors.policy.sound import Sound
 from actors.policy.turns import Turns
-from actors.ports import CallStore, Carrier, Recorder, Session, Tools
+from actors.ports import CallStore, Carrier, Recorder, Session, Tools, Voice
 from actors.recording import Recording, RecordingFact
 from actors.silence import SilenceWatch
+from actors.speaking import Speaker
 from actors.tools import ToolExecutor
 from actors.turns import TurnTaking
 
@@ -153,6 +154,7 @@ class _Cast:
     tools: Tools
     recorder: Recorder
     limits: Limits
+    voice: Voice | None
     line: LineClock = attrs.field(factory=LineClock, init=False)
     notes: Notes = attrs.field(init=False)
     speech: Lane[CallerAudio] = attrs.field(init=False)
@@ -202,9 +204,11 @@ class _Cast:
             *(Keypad(manners.tells_keys, manners.hash_ends_turn), carrier.hide_keys, ears),
         )
         hangup = Hangup(to_hangup, to_session, to_turns, notes)
+        speaker = Speaker(to_bargein, to_turns, notes, hangup.when_quiet, self.voice)
         control = LiveCall(
             *(plan.facts, carrier, to_session, to_bargein, to_hangup, notes),
-            *(hangup.when_quiet, keypad.collect, manners.key_tones),
+            *(hangup.when_quiet, keypad.collect, keypad.asking, speaker),
+            *(self._voice_ms, manners.key_tones),
         )
         silence = None if manners.max_silence_s is None else Silence(manners.max_silence_s * 1000)
         landing = Landing(
@@ -243,6 +247,10 @@ class _Cast:
             "recording": self.recording.run,
         }
 
+    def _voice_ms(self, fact: SpeechStarted) -> float:
+        """When the caller's voice began, on the call's clock."""
+        return self.line.call_ms(fact.audio_start_ms) + self.plan.padding_ms
+
     def drops(self) -> dict[str, int]:
         """Everything that was received and not passed on, by name. Once, when nobody runs."""
         unplayed: list[CarrierOrder | None] = [self.player.unsent, *self.player.lane.left_over()]
@@ -276,15 +284,18 @@ async def run_call(
     recorder: Recorder,
     store: CallStore,
     limits: Limits | None = None,
+    voice: Voice | None = None,
 ) -> Exit:
     """Run one call to its end, whatever ends it, and record why.
+
+    Without a `voice`, nothing is said but by the session: tools cannot ask the caller.
 
     Resource handling: `carrier`, `session` and `recorder` are closed when this returns or is
     cancelled, and the store has exactly one record. Cancellable at any time; the goodbye that
     follows takes `Limits.cleanup_s` at most.
     """
     limits = limits or Limits()
-    cast = _Cast(plan, carrier, session, tools, recorder, limits)
+    cast = _Cast(plan, carrier, session, tools, recorder, limits, voice)
     log.info("call.started")
     exits: list[Exit] = []
     try:

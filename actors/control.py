@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Literal, Protocol
 
 import attrs
 import trio
 
-from actors.errors import CarrierRefused, ToolRefused, Unspoken
+from actors.errors import CarrierRefused, ToolRefused
 from actors.lanes import Lane
 from actors.messages import (
     LOCAL,
     ULAW_BYTES_PER_MS,
     BargedIn,
     BargeInFact,
+    CallerTranscript,
     ChangeSession,
     HangupFact,
     ItemAudio,
     ItemAudioDone,
     ItemTranscript,
+    KeyPressed,
     KeysSent,
     SessionOrder,
+    SpeechStarted,
+    SpeechStopped,
     TransferEnded,
 )
 from actors.notes import Notes
+from actors.policy.confirmation import Confirmation
 from actors.policy.keypad import Collect
 from actors.policy.record import CallFacts
-from actors.ports import Carrier, Transfer, TransferOutcome, Voice
+from actors.ports import Carrier, Transfer, TransferOutcome
+from actors.speaking import Speaker
 from actors.wire.tones import key_tones
 
 QUIET_MAX_S: Final = 30.0
@@ -49,6 +56,9 @@ OBJECTED: Final = "the caller spoke over it, and is still there: go by what they
 
 CONFIRM_S: Final = 30.0
 """For an answer to a question that was heard."""
+
+ASKED_MAX: Final = 2
+"""So often, if the caller speaks over the question."""
 
 KeyTones = Literal["redirect", "in_band"]
 Reply = Literal["yes", "no", "other", "silence", "unheard"]
@@ -71,10 +81,13 @@ class CallControl(Protocol):
         """Which of the model's calls this run obeys. Empty: none."""
 
     async def say(self, words: str) -> bool:
-        """Say exactly these words in the gateway's own voice. Cancellable.
+        """Say exactly these words in the gateway's own voice. Cancellable; bounded.
 
-        They come behind all that was said. The model does not know of them, and says nothing
-        meanwhile.
+        They come behind all that was said, when neither the agent nor the caller speaks. The model
+        does not know of them, and says nothing meanwhile. One at a time: others wait.
+
+        Args:
+            words: 1,000 characters at the most.
 
         Returns:
             Whether the caller heard them to their end, and did not speak over them.
@@ -89,7 +102,8 @@ class CallControl(Protocol):
 
         The question is said as `say` does. Only the caller is heard then, and only after it was
         heard to its end: key 1 or a spoken yes; key 2 or a spoken no. The model says nothing
-        until there is a reply.
+        until there is a reply. What the caller spoke over is asked once more. Keys pressed ahead
+        of the answer do not count, and the model is not told of them.
 
         Args:
             question: Says how to answer, too.
@@ -130,6 +144,7 @@ class CallControl(Protocol):
         first_s: float = 10.0,
         between_s: float = 4.0,
         private: bool = False,
+        fresh: bool = False,
     ) -> str:
         """Wait for the caller to press keys, and return them without the end key. Cancellable.
 
@@ -140,7 +155,9 @@ class CallControl(Protocol):
             between_s: How long to wait for each after that.
             private: Neither the model, nor any record or log, is told of them. Only the caller of
                 this function ever has them. Meanwhile the session and the recording hear silence
-                in place of the caller: some lines carry the keys' tones.
+                in place of the caller: some lines carry the keys' tones. And the model says
+                nothing.
+            fresh: Keys pressed before do not count, and nobody is told of them.
 
         Raises:
             CarrierRefused: Another tool waits for keys already.
@@ -173,8 +190,10 @@ class LiveCall:
         notes: The call's clock and journal.
         when_quiet: Returns when all that was said has been heard.
         collect: Waits for the caller's keys.
+        asking: Lets the caller's keys be answers meanwhile.
+        speaker: Says what no model is to say.
+        voice_ms: When the caller's voice began, on the call's clock.
         key_tones: How keys are sent.
-        voice: Says what no model is to say; `None`: there is none.
 
     """
 
@@ -186,11 +205,17 @@ class LiveCall:
     notes: Notes
     when_quiet: Callable[[], Awaitable[None]]
     collect: Callable[[Collect], Awaitable[str]]
+    asking: Callable[[Confirmation], AbstractContextManager[None]]
+    speaker: Speaker
+    voice_ms: Callable[[SpeechStarted], float]
     key_tones: KeyTones = "redirect"
-    voice: Voice | None = None
     tool_call_id: str = ""
     _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
-    """Two tools that move the call about would each take the other's stream away."""
+    """Two tools that move the call about would each take the other's stream away; two that ask the
+    caller, the other's answer."""
+    _confirmation: Confirmation | None = attrs.field(default=None, init=False)
+    _news: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Something was heard of the caller."""
     _tones: int = attrs.field(default=0, init=False)
     _cut: set[str] = attrs.field(factory=set[str], init=False)
     """Tones that the far end spoke over."""
@@ -198,6 +223,9 @@ class LiveCall:
 
     def __attrs_post_init__(self) -> None:
         self.notes.listen((BargedIn,), self._barged_in)
+        self.notes.listen(
+            (KeyPressed, SpeechStarted, SpeechStopped, CallerTranscript), self._heard_caller
+        )
 
     async def press(self, digits: str) -> None:
         """See `CallControl`."""
@@ -213,14 +241,21 @@ class LiveCall:
 
     async def say(self, words: str) -> bool:
         """See `CallControl`."""
-        del words
-        await trio.lowlevel.checkpoint()
-        raise Unspoken("there is no voice")
+        ulaw = await self.speaker.render(words)
+        async with self._one_at_a_time:
+            with self.speaker.floor():
+                return await self.speaker.say(words, ulaw)
 
     async def confirm(self, question: str, *, within_s: float = CONFIRM_S) -> Reply:
         """See `CallControl`."""
-        del within_s
-        return "silence" if await self.say(question) else "unheard"
+        ulaw = await self.speaker.render(question)
+        async with self._one_at_a_time:
+            asked = self._confirmation = Confirmation(within_s * 1000)
+            try:
+                with self.speaker.floor(), self.asking(asked):
+                    return await self._ask(asked, question, ulaw)
+            finally:
+                self._confirmation = None
 
     async def transfer(self, to: Transfer) -> TransferOutcome:
         """See `CallControl`."""
@@ -247,12 +282,21 @@ class LiveCall:
         first_s: float = 10.0,
         between_s: float = 4.0,
         private: bool = False,
+        fresh: bool = False,
     ) -> str:
         """See `CallControl`."""
         asked = Collect(
-            most=most, end_key=end_key, first_s=first_s, between_s=between_s, private=private
+            most=most,
+            end_key=end_key,
+            first_s=first_s,
+            between_s=between_s,
+            private=private,
+            fresh=fresh,
         )
-        return await self.collect(asked)
+        if not private:
+            return await self.collect(asked)
+        with self.speaker.floor():
+            return await self.collect(asked)
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`."""
@@ -262,6 +306,41 @@ class LiveCall:
         if language is not None and LANGUAGE.fullmatch(language) is None:
             raise ToolRefused("a language is two small letters of ISO 639-1, as en")
         self.session.put(ChangeSession(instructions, language))
+
+    async def _ask(self, asked: Confirmation, question: str, ulaw: bytes) -> Reply:
+        """Say a question until it is heard, and wait for the caller's answer."""
+        for _ in range(ASKED_MAX):
+            if await self.speaker.say(
+                question, ulaw, heard=lambda: asked.heard(now_ms=self.notes.now_ms())
+            ):
+                break
+        else:
+            return "unheard"
+        while asked.reply is None:
+            self._news = trio.Event()
+            due_ms = asked.due_ms()
+            with trio.move_on_at(math.inf if due_ms is None else self.notes.trio_s(due_ms)):
+                await self._news.wait()
+            asked.tick(now_ms=self.notes.now_ms())
+        await trio.lowlevel.checkpoint()
+        return asked.reply
+
+    def _heard_caller(
+        self, fact: KeyPressed | SpeechStarted | SpeechStopped | CallerTranscript
+    ) -> None:
+        self._news.set()
+        asked, now_ms = self._confirmation, self.notes.now_ms()
+        if asked is None:
+            return
+        match fact:
+            case SpeechStarted(item_id):
+                asked.speech_started(item_id, began_ms=self.voice_ms(fact))
+            case SpeechStopped():
+                asked.speech_stopped(now_ms=now_ms)
+            case CallerTranscript(item_id, text):
+                asked.understood(item_id, text, now_ms=now_ms)
+            case KeyPressed():
+                pass  # By way of the keypad: a tool that waits for keys already has them first.
 
     async def _until_quiet(self) -> None:
         with trio.move_on_after(QUIET_MAX_S) as patience:
@@ -347,11 +426,17 @@ class OwnTime:
         first_s: float = 10.0,
         between_s: float = 4.0,
         private: bool = False,
+        fresh: bool = False,
     ) -> str:
         """See `CallControl`."""
         with self._waiting():
             return await self.call.collect_digits(
-                most=most, end_key=end_key, first_s=first_s, between_s=between_s, private=private
+                most=most,
+                end_key=end_key,
+                first_s=first_s,
+                between_s=between_s,
+                private=private,
+                fresh=fresh,
             )
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:

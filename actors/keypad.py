@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import attrs
@@ -25,6 +26,7 @@ from actors.messages import (
     TurnFact,
 )
 from actors.notes import Notes
+from actors.policy.confirmation import Confirmation
 from actors.policy.ears import Ears
 from actors.policy.keypad import Collect, Keypad, Told
 
@@ -71,7 +73,7 @@ class KeypadWatch:
             CarrierRefused: Another tool waits for keys already.
 
         """
-        if self.keypad.collection is not None:
+        if self.keypad.collection is not None or self.keypad.is_asking:
             raise CarrierRefused("another tool is waiting for keys")
         collection = self.keypad.collect(asked, now_ms=self.notes.now_ms())
         self._guard()
@@ -88,6 +90,16 @@ class KeypadWatch:
             self.inbox.put(CollectionEnded())
         await trio.lowlevel.checkpoint()
         return collection.digits
+
+    @contextmanager
+    def asking(self, confirmation: Confirmation) -> Iterator[None]:
+        """Let keys be answers meanwhile. A collection that runs already has its keys first."""
+        self.keypad.asks(confirmation)
+        try:
+            yield
+        finally:
+            self.keypad.asked(now_ms=self.notes.now_ms())
+            self.inbox.put(CollectionEnded())
 
     def _follow(self, fact: KeypadFact) -> None:
         match fact:

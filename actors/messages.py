@@ -519,6 +519,16 @@ class ResponseUnwanted:
 
 
 @attrs.frozen
+class FloorTaken:
+    """The gateway itself is about to speak, or to listen: the model is to say nothing meanwhile."""
+
+
+@attrs.frozen
+class FloorGiven:
+    """The model may speak again."""
+
+
+@attrs.frozen
 class ItemsAmended:
     """The conversation has to be told what the caller heard, behind any order to cancel."""
 
@@ -570,6 +580,8 @@ BargeInFact = (
     | ItemAudioDone
     | ResponseFinished
     | ResponseUnwanted
+    | FloorTaken
+    | FloorGiven
     | MarkEchoed
     | StreamLeft
     | StreamMoved
@@ -588,6 +600,8 @@ TurnFact = (
     | OrderRefused
     | ItemsAmended
     | PlayoutFull
+    | FloorTaken
+    | FloorGiven
     | SessionLost
     | SessionMoved
 )

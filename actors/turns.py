@@ -15,6 +15,8 @@ from actors.messages import (
     BargeInFact,
     CancelResponse,
     CreateResponse,
+    FloorGiven,
+    FloorTaken,
     ItemsAmended,
     OrderRefused,
     OutputsReturned,
@@ -93,14 +95,21 @@ class TurnTaking:
                 return [order for order in orders if not _is_local(order.item_id)]
             case PlayoutFull(response_id):
                 return self.turns.cancels(response_id)
-            case SessionLive() | SessionLost() | SessionMoved():
+            case FloorTaken() | FloorGiven() | SessionLive() | SessionLost() | SessionMoved():
                 return self._change(fact, now_ms)
 
     def _change(
-        self, fact: SessionLive | SessionLost | SessionMoved, now_ms: float
+        self,
+        fact: FloorTaken | FloorGiven | SessionLive | SessionLost | SessionMoved,
+        now_ms: float,
     ) -> list[TurnOrder]:
-        """There is a session, or there is none any more."""
+        """The model may speak, or may not; there is a session, or there is none any more."""
         match fact:
+            case FloorTaken():
+                self.turns.floor_taken()
+                return []
+            case FloorGiven():
+                return self.turns.floor_given(now_ms=now_ms)
             case SessionLive():
                 orders = self.turns.session_live(now_ms=now_ms)
                 if self.greeting is not None and not self._greeted:

@@ -54,9 +54,10 @@ class RefusingCall:
         first_s: float = 10.0,
         between_s: float = 4.0,
         private: bool = False,
+        fresh: bool = False,
     ) -> str:
         await trio.lowlevel.checkpoint()
-        raise CarrierRefused(f"{most} {end_key} {first_s} {between_s} {private}")
+        raise CarrierRefused(f"{most} {end_key} {first_s} {between_s} {private} {fresh}")
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         raise ToolRefused(f"no change to {instructions} {language}")

@@ -36,6 +36,7 @@ SHARED: Final = {
     "notes",
     "policy",
     "ports",
+    "speaking",
     "wire",
 }
 """What every actor may import."""

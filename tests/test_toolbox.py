@@ -431,9 +431,10 @@ class Changeable(RefusingCall):
         first_s: float = 10.0,
         between_s: float = 4.0,
         private: bool = False,
+        fresh: bool = False,
     ) -> str:
         await trio.lowlevel.checkpoint()
-        return f"{most}{end_key}{first_s}{between_s}{private}"
+        return f"{most}{end_key}{first_s}{between_s}{private}{fresh}"
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         self.threads.append(threading.current_thread())
@@ -456,7 +457,7 @@ async def test_a_function_that_wants_the_call_is_given_it_and_the_model_knows_no
 
     assert list(toolbox.schemas()[0].parameters["properties"]) == ["city"]
     output = json.loads(await toolbox.run("ask", '{"city": "Rome"}', Changeable()))
-    assert output == "Rome '' 1#10.04.0False"
+    assert output == "Rome '' 1#10.04.0FalseFalse"
     with pytest.raises(ToolRefused, match="call"):
         await toolbox.run("ask", '{"city": "Rome", "call": {}}', Changeable())
 

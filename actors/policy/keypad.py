@@ -10,6 +10,8 @@ from typing import Final
 
 import attrs
 
+from actors.policy.confirmation import Confirmation
+
 PAUSE_MS: Final = 1_500.0
 """So long without a key, and the caller has typed what they wanted. People take half a second from
 key to key, and a second to look at a card."""
@@ -36,6 +38,7 @@ class Collect:
     first_s: float = 10.0
     between_s: float = 4.0
     private: bool = False
+    fresh: bool = False
 
 
 @attrs.define(eq=False)
@@ -89,6 +92,8 @@ class Keypad:
     caller_speaks: bool = attrs.field(default=False, init=False)
     collection: Collection | None = attrs.field(default=None, init=False)
     """What a tool waits for now."""
+    _confirmation: Confirmation | None = attrs.field(default=None, init=False)
+    """What the caller is being asked. Their keys are answers then, or nothing."""
     _digits: str = attrs.field(default="", init=False, repr=False)
     """Not told yet."""
     _latest_ms: float = attrs.field(default=0.0, init=False)
@@ -102,6 +107,11 @@ class Keypad:
         latest = self.collection or self._trailing
         return latest is not None and latest.asked.private
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether the keys that come now are answers to a question."""
+        return self._confirmation is not None
+
     def press(self, digit: str, *, now_ms: float) -> Told | None:
         """The caller pressed a key."""
         if self.collection is not None:
@@ -111,6 +121,9 @@ class Keypad:
             return None
         if self.hash_ends_turn and digit == END_KEY:
             return self._told(ends_turn=True)
+        if self._confirmation is not None:
+            self._confirmation.pressed(digit, now_ms=now_ms)
+            return None
         if not self.tells:
             return None
         self._digits += digit
@@ -119,9 +132,14 @@ class Keypad:
         return self._told() if is_complete or len(self._digits) >= KEYS_MAX else None
 
     def collect(self, asked: Collect, *, now_ms: float) -> Collection:
-        """A tool waits for keys. Those that nobody was told of yet count: somebody typed ahead."""
+        """A tool waits for keys.
+
+        Those that nobody was told of yet count, unless they are to be fresh: somebody typed ahead.
+        """
         collection = self.collection = Collection(asked, now_ms)
         ahead, self._digits, self._trailing = self._digits, "", None
+        if asked.fresh:
+            return collection
         for digit in ahead:
             if not collection.is_over:
                 collection.press(digit, now_ms=now_ms)
@@ -130,6 +148,16 @@ class Keypad:
     def collected(self, *, now_ms: float) -> None:
         """The tool has its keys, or waits no more."""
         self._trailing, self.collection = self.collection, None
+        self._trailing_ms = now_ms + TRAILING_MS
+
+    def asks(self, confirmation: Confirmation) -> None:
+        """The caller is going to be asked. What they typed ahead of it is no answer, nor news."""
+        self._confirmation, self._digits = confirmation, ""
+
+    def asked(self, *, now_ms: float) -> None:
+        """The caller has answered, or nobody waits for it any more; a `#` may trail."""
+        self._confirmation = None
+        self._trailing = Collection(Collect(most=1), now_ms)
         self._trailing_ms = now_ms + TRAILING_MS
 
     def due_ms(self) -> float | None:

@@ -99,6 +99,10 @@ class Turns:
     """What the active response is for, if it is ours."""
     _server_turn_ms: float | None = attrs.field(default=None, init=False)
     """Since when the server owes a response of its own."""
+    _is_floor_taken: bool = attrs.field(default=False, init=False)
+    """Somebody else speaks to the caller, and listens to them: the model is to be silent."""
+    _is_answered_elsewhere: bool = attrs.field(default=False, init=False)
+    """The caller's latest turn was an answer to whoever had taken the floor."""
     _accepted: deque[str] = attrs.field(factory=lambda: deque[str](maxlen=ACCEPTED), init=False)
     _failures: int = attrs.field(default=0, init=False)
     _unconfirmed: int = attrs.field(default=0, init=False)
@@ -118,7 +122,7 @@ class Turns:
     def speech_started(self, *, now_ms: float) -> list[TurnOrder]:
         """The caller speaks: nothing of ours starts now."""
         self.caller_speaks = True
-        self._server_turn_ms = None
+        self._server_turn_ms, self._is_answered_elsewhere = None, False
         if self.phase is Phase.ACTIVE and self._response_id and not self.server_interrupts:
             return [CancelResponse(self._response_id)]
         return self._serve(now_ms)
@@ -127,8 +131,8 @@ class Turns:
         """The caller is done: the server's own answer comes first, if it gives any."""
         self.caller_speaks = False
         if self.server_answers:
-            self._server_turn_ms = now_ms
-        else:
+            self._server_turn_ms, self._is_answered_elsewhere = now_ms, self._is_floor_taken
+        elif not self._is_floor_taken:
             # Under a name of its own: a response that began before knows nothing of this turn.
             self._turns += 1
             self._wish_again(_Wish(CreateResponse("turn"), frozenset({f"turn {self._turns}"})))
@@ -155,6 +159,8 @@ class Turns:
             self._wish_again(wish)
         if was_active and active is not None:
             self._wish_again(_rest_of(active, said))
+        elif self._is_floor_taken or self._is_answered_elsewhere:
+            pass  # What it was making, or owed, was not wanted.
         elif (was_active or owes) and not (hears_again and self.server_answers):
             self._wish_again(_Wish(CreateResponse("retry")))
         return self._serve(now_ms)
@@ -167,11 +173,12 @@ class Turns:
     def response_started(self, fact: ResponseStarted, *, now_ms: float) -> list[TurnOrder]:
         """Some response began, ours or the server's."""
         is_stale = fact.number in self._ordered and self._ordered[fact.number] is None
+        is_superfluous = self._is_superfluous(fact)
         wish = self._obeyed(fact.number)
         self.phase, self._response_id = Phase.ACTIVE, fact.response_id
-        if is_stale or (self.caller_speaks and fact.number is not None):
+        if is_stale or is_superfluous or (self.caller_speaks and fact.number is not None):
             # Somebody has said it already; or it was on its way when the caller began, and would
-            # talk over them.
+            # talk over them; or somebody else has the floor.
             self._wish_again(wish)
             return [CancelResponse(fact.response_id)]
         self._response_wish = wish
@@ -191,7 +198,7 @@ class Turns:
         elif self.phase is Phase.ACTIVE and self._response_id in (None, fact.response_id):
             wish, self._response_wish = self._response_wish, None
             self.phase, self._response_id = self._rest(), None
-        if fact.status != "failed":
+        if fact.status != "failed" or (self._is_floor_taken and wish is None):
             if fact.status == "completed":
                 self._failures = 0
             return self._serve(now_ms)
@@ -222,6 +229,15 @@ class Turns:
             return [CancelResponse(response_id)]
         return []
 
+    def floor_taken(self) -> None:
+        """From here on the model is to say nothing. What it is saying, it may finish."""
+        self._is_floor_taken = True
+
+    def floor_given(self, *, now_ms: float) -> list[TurnOrder]:
+        """The model may speak again, and does if somebody wished for it meanwhile."""
+        self._is_floor_taken = False
+        return self._serve(now_ms)
+
     def due_ms(self) -> float | None:
         """When `tick` has something to do, if nothing happens before."""
         if self.phase is Phase.ASKED:
@@ -230,7 +246,7 @@ class Turns:
             return None
         if self._server_turn_ms is not None:
             return self._server_turn_ms + SERVER_TURN_MS
-        return self._wish.not_before_ms if self._wish else None
+        return self._wish.not_before_ms if self._wish and not self._is_floor_taken else None
 
     def tick(self, *, now_ms: float) -> list[TurnOrder] | GaveUp:
         """Act on time that has passed."""
@@ -244,10 +260,21 @@ class Turns:
             # It may be obeyed yet: then it fulfils what is wished for again.
             self.phase, self._is_awaited = Phase.IDLE, False
             self._wish_again(self._ordered[self.number])
-        elif self._server_turn_ms is not None and self._wish is None:
+        elif self._wish is None and not (self._is_floor_taken or self._is_answered_elsewhere):
             self._wish = _Wish(CreateResponse("retry"))
-        self._server_turn_ms = None
+        self._server_turn_ms, self._is_answered_elsewhere = None, False
         return self._serve(now_ms)
+
+    def _is_superfluous(self, fact: ResponseStarted) -> bool:
+        """Whether a response begins while somebody else has the floor, or answers what they asked.
+
+        The latter may be spoken about if it knows what came of it.
+        """
+        if self._is_floor_taken:
+            return True
+        if fact.number is not None or not self._is_answered_elsewhere:
+            return False
+        return self._wish is None or not self._wish.about <= {*self._accepted}
 
     def _rest(self) -> Phase:
         """The phase when nothing is active: an order may be under way all the same."""
@@ -257,6 +284,8 @@ class Turns:
     def _obeyed(self, number: int | None) -> _Wish | None:
         """A response is heard of. Returns the wish it is ours for; forgets orders before it."""
         self._server_turn_ms = None
+        if number is None:
+            self._is_answered_elsewhere = False
         self._unconfirmed = 0
         wish = self._ordered.get(number) if number is not None else None
         self._ordered = {
@@ -285,6 +314,7 @@ class Turns:
         if (
             wish is None
             or self.phase is not Phase.IDLE
+            or self._is_floor_taken
             or self.caller_speaks
             or self._is_away
             or self._server_turn_ms is not None

@@ -18,11 +18,12 @@ from actors.messages import CreateResponse
 from actors.policy.journal import CallFacts, Observer
 from actors.policy.manners import Manners
 from actors.policy.record import CallRecord
-from actors.ports import Recorder
+from actors.ports import Recorder, Voice
 from actors.toolbox import Toolbox
 from actors.wire.openai_session import SessionSettings
 from gateway.configuration.agents import AgentSettings
 from gateway.lab.memory_line import ConnectionClosed, Delay, MemorySocket, memory_line
+from gateway.lab.memory_voice import MemoryVoice
 from gateway.lab.openai.model import LIFETIME_MS, RehearsalModel
 from gateway.lab.openai.model_line import serve_session
 from gateway.lab.openai.progress import Progress
@@ -81,6 +82,10 @@ class World:
     delays: Delays = attrs.field(factory=Delays)
     limits: Limits = attrs.field(factory=Limits)
     seed: int = 0
+    speaks: Voice | None = attrs.field(
+        default=attrs.Factory(lambda world: MemoryVoice(world.voice), takes_self=True)
+    )
+    """The gateway's own voice."""
     recorder: Recorder = attrs.field(factory=MemoryRecorder)
     observer: Observer | None = None
     flight: Flight | None = None
@@ -247,6 +252,7 @@ class World:
             recorder=self.recorder,
             store=self.store,
             limits=self.limits,
+            voice=self.speaks,
         )
 
     def _observe(self, at_ms: int, message: object) -> None:

@@ -33,6 +33,7 @@ from actors.ports import (
     Tools,
     Transfer,
     TransferOutcome,
+    Voice,
 )
 from gateway.records.flight_log import (
     FlightLog,
@@ -332,11 +333,17 @@ class TappedCall:
         first_s: float = 10.0,
         between_s: float = 4.0,
         private: bool = False,
+        fresh: bool = False,
     ) -> str:
         """See `CallControl`."""
-        with self._told("collect", most, end_key, first_s, between_s, private):
+        with self._told("collect", most, end_key, first_s, between_s, private, fresh):
             return await self.call.collect_digits(
-                most=most, end_key=end_key, first_s=first_s, between_s=between_s, private=private
+                most=most,
+                end_key=end_key,
+                first_s=first_s,
+                between_s=between_s,
+                private=private,
+                fresh=fresh,
             )
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
@@ -409,6 +416,7 @@ async def run_recorded_call(
     recorder: Recorder,
     store: CallStore,
     limits: Limits | None = None,
+    voice: Voice | None = None,
 ) -> Exit:
     """`run_call`, with its flight log if the session has one.
 
@@ -418,7 +426,14 @@ async def run_recorded_call(
     flight = _begun(plan, carrier, session, limits)
     if flight is None:
         return await run_call(
-            plan, carrier, session, tools=tools, recorder=recorder, store=store, limits=limits
+            plan,
+            carrier,
+            session,
+            tools=tools,
+            recorder=recorder,
+            store=store,
+            limits=limits,
+            voice=voice,
         )
     tapped = TappedStore(store)
     try:
@@ -430,6 +445,7 @@ async def run_recorded_call(
             recorder=recorder,
             store=tapped,
             limits=limits,
+            voice=voice,
         )
     finally:
         flight.note("call", ["ended", exit_to_json(tapped.ending)])
