@@ -16,7 +16,7 @@ from actors.exits import Exit
 from actors.messages import CreateResponse
 from actors.policy.journal import CallFacts, Observer
 from actors.policy.manners import Manners
-from actors.ports import CallStore, Carrier, Recorder, Session
+from actors.ports import CallStore, Carrier, Recorder, Session, Voice
 from actors.wire.openai_session import SessionSettings
 from gateway.calls import IncomingCall, Offer
 from gateway.configuration.agents import AgentSettings, instructions_for
@@ -29,6 +29,7 @@ from gateway.session.filler import TONE_WORDS, Lines, tone
 from gateway.session.lasting import LastingSession, Which
 from gateway.session.realtime import Connect, RealtimeSession, connect_to
 from gateway.session.session_settings import listening, session_settings, suited_to
+from gateway.session.speaking import Voices
 from gateway.tools.toolset import Toolset, tools_of
 from gateway.web.public_web import Web
 
@@ -54,6 +55,8 @@ class Outside:
     """The audio of an agent's filler, mu-law; `None`: it is not rendered, and tones do instead."""
     prepare: Callable[[AgentSettings, Connect], Awaitable[None]] | None = None
     """Renders it, beside a call of this agent; `None`: nobody does."""
+    voice: Callable[[AgentSettings, Connect], Voice] | None = None
+    """Makes the gateway's own voice in a call of this agent; `None`: it has none."""
 
     @classmethod
     def of(cls, config: Config) -> Outside:
@@ -68,6 +71,7 @@ class Outside:
             line=lines.of,
             # A model that is reached without TLS is on this machine: a rehearsal's, and no voice.
             prepare=lines.prepare if config.openai.realtime_url.startswith("wss:") else None,
+            voice=Voices().of,
         )
 
 
@@ -239,6 +243,9 @@ async def take_call(
         started_at=outside.utc_now().isoformat(timespec="milliseconds"),
     )
     hears = listening(session_settings(agent, toolbox))
+    voice = None
+    if outside.voice is not None:
+        voice = outside.voice(agent, connect_to(config.openai, agent.model))
     return await run_recorded_call(
         Plan(
             facts,
@@ -256,4 +263,5 @@ async def take_call(
         recorder=outside.recorder(incoming.call_sid),
         store=outside.store,
         limits=Limits(call_s=agent.max_call_s or config.calls.max_call_s),
+        voice=voice,
     )

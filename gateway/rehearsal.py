@@ -62,6 +62,18 @@ class Terminal(Console):
 
 
 @attrs.define(eq=False)
+class _LocalVoice:
+    """Says what the rehearsal model would. Fits the `Voice` port."""
+
+    said: list[str] = attrs.field(factory=list[str], init=False)
+
+    async def speech(self, words: str) -> bytes:
+        """See `Voice`."""
+        self.said.append(words)
+        return await trio.to_thread.run_sync(speech.speak, words)
+
+
+@attrs.define(eq=False)
 class Rehearsal:
     """A gateway that is rehearsed: its app, and who plays the model.
 
@@ -82,6 +94,8 @@ class Rehearsal:
         factory=lambda: TwilioApi(ACCOUNT_SID, CARRIER_SECRET, CARRIER_KEY), init=False
     )
     _spoken: Spoken = attrs.field(factory=Spoken, init=False)
+    _voice: _LocalVoice = attrs.field(factory=_LocalVoice, init=False)
+    """The gateway's own, without a session that the scenario knows nothing of."""
 
     @property
     def has_key(self) -> bool:
@@ -120,7 +134,7 @@ class Rehearsal:
         if self.has_key:
             return outside
         # The rehearsal model would take the request for a filler for the next turn of its script.
-        return attrs.evolve(outside, line=_line, prepare=None)
+        return attrs.evolve(outside, line=_line, prepare=None, voice=lambda *_: self._voice)
 
     async def call(self, app: QuartTrio, address: str) -> bool:
         """Place the call, show it, judge it. True when nothing in it went wrong."""
@@ -160,7 +174,8 @@ class Rehearsal:
         """What was heard and sent; `None`: the model is the real one, and tells nobody."""
         if self._server is None:
             return None
-        voices = {line: speech.speak(line) for line in self._agent_lines()}
+        lines = [*self._agent_lines(), *self._voice.said]
+        voices = {line: speech.speak(line) for line in lines}
         heard = await trio.to_thread.run_sync(recognise, report.heard, voices)
         sessions = tuple(tuple(model.received) for model in self._server.sessions)
         left_behind = await trio.to_thread.run_sync(_left_in, folder)

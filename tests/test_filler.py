@@ -32,8 +32,7 @@ FAILS = "model: {answers: [{fail: {code: server_error}}]}"
 
 REFUSES = "model: {faults: [{at: connect, do: refuse, http_status: 401}]}"
 BREAKS = (
-    'model: {answers: [{items: [{say: "One moment, please, one moment."}], speed: 1}],'
-    " faults: [{at: {at_ms: 600}, do: close}]}"
+    'model: {answers: [{items: [{say: "Never said."}]}], faults: [{at: {at_ms: 60}, do: close}]}'
 )
 
 
@@ -84,8 +83,7 @@ async def test_what_is_longer_than_a_sentence_is_not_the_line() -> None:
     def drawl(text: str) -> bytes:
         return voice(text) * (1 + LONGEST_BYTES // len(voice(text)))
 
-    yaml = SAYS.replace("]}]}", "], speed: 50}]}")
-    async with rehearsal_model(yaml, drawl) as model:
+    async with rehearsal_model(SAYS, drawl) as model:
         assert await say_by_model(AGENT, WORDS, reach(model)) is None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -19,6 +19,13 @@ from gateway.lab.openai.reply import Reply, make_parts, make_plan
 from gateway.lab.openai.shapes import Refusal
 from gateway.lab.openai.usage import Meter
 from gateway.lab.rehearsing.scenario import OUT_OF_ANSWERS, Answer, Item
+
+LINE: Final = "line"
+"""The purpose of a response that only says what it is told to. As `gateway.session.filler` asks."""
+SAY: Final = "Say exactly this: "
+LINE_AFTER_MS: Final = 100
+NO_ANSWER: Final = 0
+"""In place of the number of an answer: the script has nothing to do with it."""
 
 
 @attrs.define(eq=False)
@@ -73,7 +80,7 @@ class Replies:
             if given["type"] == "item_reference" and self.conversation.find(given["id"]) is None:
                 raise Refusal("invalid_value", f"No item '{given['id']}'.", "response.input")
         settings = _settings(params, session, in_band=in_band)
-        reply = self._make_reply(settings, now_ms, in_band=in_band)
+        reply = self._make_reply(_line(params), settings, now_ms, in_band=in_band)
         self._running[reply.response_id] = reply
         self.outbox.emit("response.created", {"response": reply.body()})
         return reply
@@ -110,13 +117,15 @@ class Replies:
         self._running.clear()
 
     def _give_back(self, reply: Reply) -> None:
-        if not any(part.began for part in reply.parts):
+        if reply.answer != NO_ANSWER and not any(part.began for part in reply.parts):
             # Nobody heard any of it, so it is still what comes next: neither a caller who pauses in
             # the middle of a question derails the scenario, nor a session that is lost.
             self.progress.answers_used -= 1
 
-    def _make_reply(self, settings: Json, now_ms: int, *, in_band: bool) -> Reply:
-        answer = self._next_answer()
+    def _make_reply(
+        self, line: Answer | None, settings: Json, now_ms: int, *, in_band: bool
+    ) -> Reply:
+        answer = self._next_answer() if line is None else self._said_or_failed(line)
         limit: Any = settings["max_output_tokens"]
         parts = make_parts(
             answer,
@@ -139,14 +148,27 @@ class Replies:
             settings,
             parts,
             deque(plan),
-            self.progress.answers_used,
+            self.progress.answers_used if line is None else NO_ANSWER,
         )
+
+    def _said_or_failed(self, line: Answer) -> Answer:
+        """A line uses up no answer; but a server that fails next fails at this, too."""
+        coming = self.answers[self.progress.answers_used : self.progress.answers_used + 1]
+        return coming[0] if coming and coming[0].fail is not None else line
 
     def _next_answer(self) -> Answer:
         self.progress.answers_used += 1
         if self.progress.answers_used <= len(self.answers):
             return self.answers[self.progress.answers_used - 1]
         return Answer(items=(Item(say=OUT_OF_ANSWERS),))
+
+
+def _line(params: Json) -> Answer | None:
+    """The words that a session is to say, and nothing else: no script has anything to add."""
+    purpose, task = (params.get("metadata") or {}).get("purpose"), params.get("instructions")
+    if purpose != LINE or not isinstance(task, str) or not task.removeprefix(SAY).strip():
+        return None
+    return Answer(items=(Item(say=task.removeprefix(SAY)),), after_ms=LINE_AFTER_MS, speed=20.0)
 
 
 def _settings(params: Json, session: Json, *, in_band: bool) -> Json:

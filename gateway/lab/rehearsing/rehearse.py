@@ -38,6 +38,7 @@ from gateway.lab.faults.faulty_ports import FaultyRecorder, FaultyStore, FaultyT
 from gateway.lab.judges.evidence import CallSeen
 from gateway.lab.judges.tagged_voice import TaggedVoice
 from gateway.lab.memory_line import memory_line
+from gateway.lab.memory_voice import MemoryVoice
 from gateway.lab.openai.model import RehearsalModel
 from gateway.lab.openai.model_line import serve_session
 from gateway.lab.openai.progress import Progress
@@ -221,6 +222,7 @@ class _Stage:
             utc_now=self._utc_now,
             flight=lambda _: self._flight,
             line=_filler,
+            voice=lambda *_: MemoryVoice(babble),
         )
 
     async def run(self) -> Rehearsed:
