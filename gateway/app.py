@@ -38,10 +38,13 @@ from gateway.configuration.config import Config, check_serving
 from gateway.configuration.roster import LiveRoster, Roster
 from gateway.phone_call import Outside
 from gateway.session.realtime import Connect
+from gateway.tools.builtin import Means
 from gateway.twilio import twiml
 from gateway.twilio.door import MediaDoor
 from gateway.twilio.left_message import KeepMessage, keep_in_folders, left_message
 from gateway.twilio.origin import Origin
+from gateway.twilio.outgoing import OutgoingCalls
+from gateway.twilio.outgoing_end import KeepOutgoing, outgoing_end
 from gateway.twilio.phone_line import (
     AFTER_DIAL_PATH,
     AFTER_STREAM_PATH,
@@ -146,8 +149,21 @@ def create_app(
     app.extensions["calls"] = calls
     # And how agents are exchanged, for the calls that come from then on.
     app.extensions["roster"] = roster
+    outgoing = OutgoingCalls(random_bytes, has_room=lambda: calls.ready)
+    # What the tools of the gateway's own reach the world by.
+    app.extensions["means"] = Means(
+        config=config,
+        utc_now=outside.utc_now,
+        rest=rest,
+        spending=outside.spending,
+        outgoing=outgoing,
+        own_numbers=roster.numbers,
+    )
     messages = keep_message or keep_in_folders(config.calls.directory)
-    _route(app, FrontDoor(calls, origin, roster, messages, config.twilio.api_url))
+    door = FrontDoor(
+        calls, origin, roster, messages, config.twilio.api_url, outgoing, outside.keep_outgoing
+    )
+    _route(app, door)
     app.asgi_app = MediaDoor(  # type: ignore[assignment,method-assign]
         app.asgi_app,
         origin,
@@ -181,6 +197,8 @@ class FrontDoor:
     keep_message: KeepMessage
     api_url: str
     """Of the carrier's REST interface: recordings are nowhere else."""
+    outgoing: OutgoingCalls
+    keep_outgoing: KeepOutgoing
 
     async def voice(self, fields: Fields) -> str:
         """Answer a call that is ringing."""
@@ -190,12 +208,53 @@ class FrontDoor:
             log.warning("webhook.refused", reason="no CallSid or no AccountSid")
             return twiml.reject("rejected")
         called = values.get("To", "")
+        if _key():
+            return await self._answered(_key(), values)
         agent = self.roster.agent_for(called)
         if agent is None:
             log.info("call.not_served", call_sid=call)
             # Spoken, and not a busy signal: who hears that calls again.
             return twiml.say_and_hangup(NOT_SERVED)
-        incoming = IncomingCall(call, account, values.get("From", ""), called, agent)
+        # Somebody else's program may have placed it. Whoever answered is not `From`.
+        ours = values.get("Direction", "").startswith("outbound")
+        incoming = IncomingCall(
+            call,
+            account,
+            values.get("From", ""),
+            called,
+            agent,
+            direction="outbound" if ours else "inbound",
+        )
+        return await self._announce(incoming)
+
+    async def _answered(self, key: str, values: dict[str, str]) -> str:
+        """Let the agent talk to somebody who was called."""
+        call_sid, to = values.get("CallSid", ""), values.get("To", "")
+        placed = self.outgoing.answered(
+            key,
+            call_sid,
+            from_number=values.get("From", ""),
+            to=to,
+            now_s=trio.current_time(),
+        )
+        agent = None if placed is None else self.roster.agent_named(placed.agent)
+        if agent is None or placed is None:
+            await trio.lowlevel.checkpoint()
+            log.warning("outgoing.refused", call_sid=call_sid)
+            return twiml.hangup()
+        incoming = IncomingCall(
+            call_sid,
+            values.get("AccountSid", ""),
+            placed.from_number,
+            to,
+            agent,
+            direction="outbound",
+            placed=placed,
+        )
+        return await self._announce(incoming)
+
+    async def _announce(self, incoming: IncomingCall) -> str:
+        """Begin a call, and say where its stream goes; or say what becomes of it without one."""
         offer: Offer | Declined = "refused"
         with trio.move_on_after(ANSWER_S):
             offer = await self.calls.offer(incoming)
@@ -208,6 +267,8 @@ class FrontDoor:
                     status_callback=self._url(STREAM_STATUS_PATH),
                 )
                 return twiml.connect_stream(place)
+            case "busy" | "closing" if incoming.placed is not None:
+                return twiml.say_and_hangup(incoming.agent.settings.apology)
             case "busy" | "closing":
                 return twiml.reject("busy")
             case "over":
@@ -301,8 +362,17 @@ class FrontDoor:
         return twiml.hangup()
 
     async def status(self, fields: Fields) -> str:
-        """Note how the call is doing."""
+        """Note how a call, or a message, is doing."""
         values = dict(fields)
+        if "MessageSid" in values:
+            log.info(
+                "message.status_reported",
+                message_sid=_shown(values, "MessageSid"),
+                status=_shown(values, "MessageStatus"),
+                error=_shown(values, "ErrorCode"),
+            )
+            await trio.lowlevel.checkpoint()
+            return ""
         log.info(
             "call.status_reported",
             call_sid=_shown(values, "CallSid"),
@@ -314,6 +384,11 @@ class FrontDoor:
             line = self.calls.line(call_sid)
             if line is not None:
                 line.caller_left()
+            placed = self.outgoing.ended(_key(), call_sid) if _key() else None
+            if placed is not None and _CALL_SID.fullmatch(call_sid):
+                end = outgoing_end(placed, call_sid, values)
+                log.info("outgoing.ended", call_sid=call_sid, status=end.status)
+                await self.keep_outgoing(end)
         await trio.lowlevel.checkpoint()
         return ""
 
@@ -338,6 +413,9 @@ class FrontDoor:
     def _on_failure(self, incoming: IncomingCall) -> str:
         """What becomes of a caller whose agent cannot go on."""
         agent = incoming.agent.settings
+        if incoming.direction == "outbound":
+            # Whom we rang has not asked for anybody, and has nothing to leave a message about.
+            return twiml.say_and_hangup(agent.apology)
         match agent.on_failure:
             case "transfer" if agent.transfer_to is not None:
                 plan = twiml.DialPlan(

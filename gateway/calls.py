@@ -21,6 +21,7 @@ from actors.ports import Carrier, Session
 from actors.wire.twilio import Start
 from gateway.barrier import Barrier
 from gateway.configuration.agents import Agent
+from gateway.twilio.outgoing import OutgoingCall
 from gateway.twilio.tokens import TOKEN_TTL_S, StreamTokens
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -47,6 +48,10 @@ class IncomingCall:
     called: str = attrs.field(default="", repr=False)
     agent: Agent = attrs.field(factory=Agent, repr=False)
     """Who answers it, and goes on answering it, whatever becomes of the configuration."""
+    direction: Literal["inbound", "outbound"] = "inbound"
+    """`outbound`: `caller` is a number of ours, and `called` is whoever answered."""
+    placed: OutgoingCall | None = attrs.field(default=None, repr=False)
+    """What it is for, if an agent placed it."""
 
 
 @attrs.frozen(eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -21,6 +21,8 @@ from actors.wire.openai_session import SessionSettings
 from gateway.calls import IncomingCall, Offer
 from gateway.configuration.agents import AgentSettings, instructions_for
 from gateway.configuration.config import CallSettings, Config, OpenAISettings
+from gateway.permission.caps import FILE_NAME as FILE_OF_SPENDING
+from gateway.permission.caps import FileSpending, MemorySpending, Spending
 from gateway.records.flight import FILE_NAME, FileFlight, run_recorded_call
 from gateway.records.recording import WavRecorder
 from gateway.records.store import FolderStore, call_folder
@@ -30,8 +32,13 @@ from gateway.session.lasting import LastingSession, Which
 from gateway.session.realtime import Connect, RealtimeSession, connect_to
 from gateway.session.session_settings import listening, session_settings, suited_to
 from gateway.session.speaking import Voices
+from gateway.tools.outgoing_task import OPENING, with_task
 from gateway.tools.toolset import Toolset, tools_of
+from gateway.twilio.outgoing_end import KeepOutgoing, keep_ends_in_folders, keep_no_ends
 from gateway.web.public_web import Web
+
+TOLD_S: Final = 10.0
+"""For telling whoever was called that the longest length is reached."""
 
 
 class Records(CallStore, Protocol):
@@ -57,6 +64,10 @@ class Outside:
     """Renders it, beside a call of this agent; `None`: nobody does."""
     voice: Callable[[AgentSettings, Connect], Voice] | None = None
     """Makes the gateway's own voice in a call of this agent; `None`: it has none."""
+    spending: Spending = attrs.field(factory=MemorySpending)
+    """What calls and messages that go out have cost."""
+    keep_outgoing: KeepOutgoing = keep_no_ends
+    """Where it is noted how calls ended that were placed."""
 
     @classmethod
     def of(cls, config: Config) -> Outside:
@@ -72,6 +83,8 @@ class Outside:
             # A model that is reached without TLS is on this machine: a rehearsal's, and no voice.
             prepare=lines.prepare if config.openai.realtime_url.startswith("wss:") else None,
             voice=Voices().of,
+            spending=FileSpending(root / FILE_OF_SPENDING),
+            keep_outgoing=keep_ends_in_folders(root),
         )
 
 
@@ -82,14 +95,20 @@ def _flight(settings: CallSettings, call_sid: str) -> Flight | None:
     return FileFlight(path, with_audio=settings.flight == "audio")
 
 
-def greeting(agent: AgentSettings, instructions: str | None = None) -> CreateResponse | None:
+def greeting(
+    agent: AgentSettings, instructions: str | None = None, *, placed: bool = False
+) -> CreateResponse | None:
     """The order that makes the agent speak first, if it is to.
 
     Args:
         agent: Who speaks.
         instructions: Theirs for this call; `None`: as the settings have them.
+        placed: Whether it is the agent who called. Whoever calls speaks first.
 
     """
+    if placed:
+        known = agent.instructions if instructions is None else instructions
+        return CreateResponse("greeting", f"{known}\n\n{OPENING}")
     match agent.opening:
         case "line" if agent.greeting:
             task = f"Say exactly this: {agent.greeting}"
@@ -102,8 +121,22 @@ def greeting(agent: AgentSettings, instructions: str | None = None) -> CreateRes
 
 
 def instructions_of(outside: Outside, incoming: IncomingCall) -> str:
-    """What the agent of this call is told: with today's date and the caller's number."""
-    return instructions_for(incoming.agent.settings, incoming.caller, outside.utc_now().date())
+    """What the agent of this call is told: with today's date and the number at the other end."""
+    other = incoming.called if incoming.direction == "outbound" else incoming.caller
+    told = instructions_for(incoming.agent.settings, other, outside.utc_now().date())
+    if incoming.placed is None:
+        return told
+    return with_task(told, to=incoming.placed.to, task=incoming.placed.task)
+
+
+def longest_s(config: Config, incoming: IncomingCall) -> float:
+    """How long this call may last."""
+    usual_s = incoming.agent.settings.max_call_s or config.calls.max_call_s
+    if incoming.placed is None:
+        return usual_s
+    # The carrier ends it then, in the middle of a word: a little before, we say that it is over.
+    carrier_s = incoming.placed.longest_s
+    return min(usual_s, max(carrier_s - TOLD_S, carrier_s / 2))
 
 
 def manners_of(agent: AgentSettings) -> Manners:
@@ -238,6 +271,9 @@ async def take_call(
         to_number=incoming.called,
         agent=incoming.agent.name,
         agent_version=incoming.agent.version,
+        direction=incoming.direction,
+        task=None if incoming.placed is None else incoming.placed.task,
+        placed_by=None if incoming.placed is None else incoming.placed.placed_by,
         model=agent.model,
         voice=agent.voice,
         started_at=outside.utc_now().isoformat(timespec="milliseconds"),
@@ -249,7 +285,7 @@ async def take_call(
     return await run_recorded_call(
         Plan(
             facts,
-            greeting(agent, instructions_of(outside, incoming)),
+            greeting(agent, instructions_of(outside, incoming), placed=incoming.placed is not None),
             silence_ms=hears.silence_ms,
             padding_ms=hears.padding_ms,
             server_interrupts=hears.server_interrupts,
@@ -262,6 +298,6 @@ async def take_call(
         tools=toolbox,
         recorder=outside.recorder(incoming.call_sid),
         store=outside.store,
-        limits=Limits(call_s=agent.max_call_s or config.calls.max_call_s),
+        limits=Limits(call_s=longest_s(config, incoming)),
         voice=voice,
     )

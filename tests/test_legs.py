@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -26,9 +27,10 @@ from actors.notes import Notes
 from actors.policy.journal import CallFacts, Journal
 from actors.policy.lineclock import LineClock
 
-FACTS = CallFacts(
-    **{field.name: "" for field in attrs.fields(CallFacts) if field.default is attrs.NOTHING}
-)
+_NAMELESS: dict[str, Any] = {
+    field.name: "" for field in attrs.fields(CallFacts) if field.default is attrs.NOTHING
+}
+FACTS = CallFacts(**_NAMELESS)
 """Of a call whose facts do not matter."""
 
 

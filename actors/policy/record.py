@@ -32,6 +32,12 @@ class CallFacts:
     """UTC, ISO 8601: the moment that `..._ms` counts from."""
     agent_version: str = ""
     """A hash of the agent's settings, instructions and tools when the call began."""
+    direction: Literal["inbound", "outbound"] = "inbound"
+    """`outbound`: we called. Then `from_number` is ours, and `to_number` is whoever answered."""
+    task: str | None = attrs.field(default=None, repr=False)
+    """What a call that the agent placed is for."""
+    placed_by: str | None = None
+    """The call in which it was asked for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -201,6 +207,12 @@ class CallRecord:
     agent: str
     agent_version: str = ""
     """A hash of everything that made it what it was."""
+    direction: Literal["inbound", "outbound"] = "inbound"
+    """`outbound`: we called. Then `from_number` is ours, and `to_number` is whoever answered."""
+    task: str | None = attrs.field(default=None, repr=False)
+    """What a call that the agent placed is for."""
+    placed_by: str | None = None
+    """The call in which it was asked for."""
     model: str
     voice: str
     session_id: str | None

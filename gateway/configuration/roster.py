@@ -84,6 +84,15 @@ class Roster:
                     best, best_rank = agent, rank
         return best
 
+    def agent_named(self, name: str) -> Agent | None:
+        """The agent of this name, whatever its numbers; `None`: there is none, or not now."""
+        found = next((agent for agent in self.agents if agent.name == name), None)
+        return found if found is not None and found.settings.enabled else None
+
+    def numbers(self) -> tuple[str, ...]:
+        """All numbers, and patterns of numbers, that are some agent's."""
+        return tuple(number for agent in self.agents for number in agent.settings.numbers)
+
     def versions(self) -> dict[str, str]:
         """Every agent's version, by name."""
         return {agent.name: agent.version for agent in self.agents}
@@ -98,6 +107,14 @@ class LiveRoster:
     def agent_for(self, called: str) -> Agent | None:
         """See `Roster`."""
         return self.current.agent_for(called)
+
+    def agent_named(self, name: str) -> Agent | None:
+        """See `Roster`."""
+        return self.current.agent_named(name)
+
+    def numbers(self) -> tuple[str, ...]:
+        """See `Roster`."""
+        return self.current.numbers()
 
 
 def http_tools_of(settings: AgentSettings, config: Config) -> tuple[HttpTool, ...]:

@@ -120,6 +120,19 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
 
 
+def keep_beside(root: Path, call_sid: str, file_name: str, content: bytes) -> None:
+    """Write something about a call into its folder, which need not be there. Blocking.
+
+    Raises:
+        UnsafeCallId: The call's id cannot name a folder; nothing was written.
+        OSError: The disk will not have it.
+
+    """
+    folder = call_folder(root, call_sid)
+    make_private(folder)
+    _replace(folder / file_name, content)
+
+
 def _write(folder: Path, record: CallRecord) -> None:
     """Write both files, the record before its picture. Runs in a thread."""
     make_private(folder)

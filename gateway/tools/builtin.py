@@ -14,6 +14,9 @@ from actors.toolbox import ReadBack, Toolbox, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
+from gateway.permission.caps import MemorySpending, Spending
+from gateway.tools import outgoing
+from gateway.twilio.outgoing import OutgoingCalls
 from gateway.twilio.twilio_rest import TwilioRest
 
 
@@ -27,6 +30,12 @@ class Means:
     """The carrier's account; `None`: there is none."""
     transport: httpx.AsyncBaseTransport | None = None
     """Of requests to servers that the configuration names; `None`: the network."""
+    spending: Spending = attrs.field(factory=MemorySpending)
+    """What calls and messages have cost."""
+    outgoing: OutgoingCalls | None = None
+    """The calls that were placed; `None`: none can be."""
+    own_numbers: Callable[[], tuple[str, ...]] = tuple
+    """What this gateway answers now, beside what the configuration said when it began."""
 
 
 @attrs.frozen
@@ -40,7 +49,10 @@ class Builtin:
     longest_s: float | None = None
 
 
-BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {}
+BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
+    "make_call": Builtin(outgoing.make_call, "high", outgoing.read_back_call, outgoing.LONGEST_S),
+    "send_sms": Builtin(outgoing.send_sms, "high", outgoing.read_back_sms, outgoing.LONGEST_S),
+}
 
 
 def builtin_tools(means: Means, agent: AgentSettings) -> Toolbox:

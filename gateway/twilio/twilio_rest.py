@@ -1,12 +1,15 @@
-"""Twilio's REST interface, as far as a call needs it: ending one, and sending it elsewhere.
+"""Twilio's REST interface, as far as calls need it: ending, moving and placing them, and messages.
 
-Source: "Call resource: update a call", Twilio docs.
+Source: "Call resource: update a call", "Call resource: create a call", "Messages resource", Twilio
+docs.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Final
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 from urllib.parse import quote, urlsplit
 
 import attrs
@@ -18,6 +21,7 @@ import trio
 from actors.errors import CarrierRefused
 from actors.wire.twilio import Start
 from gateway.configuration.config import TwilioSettings, is_loopback
+from gateway.twilio.error_words import words_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -39,18 +43,20 @@ LONGEST_TWIML: Final = 4000
 Transport = httpx.AsyncBaseTransport
 """What requests go over."""
 
+CREATE_S: Final = 6.0
+"""No try of placing a call or sending a message begins later than this after the first."""
+CREATE_TRY_S: Final = 8.0
+"""One of them. It is never repeated when it may have been obeyed: somebody would be rung twice."""
+CONNECT_S: Final = 3.0
+"""Of it. Whoever could not be reached was not asked for anything."""
+
+_CREATE_TIMEOUT: Final = httpx.Timeout(CREATE_TRY_S, connect=CONNECT_S, pool=CONNECT_S)
+_SID: Final = {
+    "Calls": re.compile(r"CA[0-9a-f]{32}"),
+    "Messages": re.compile(r"(?:SM|MM)[0-9a-f]{32}"),
+}
 _ALREADY_OVER: Final = {(404, 20404), (400, 21220)}
 """Status and code of "no such call" and "not in progress": what was wanted."""
-
-
-_WORDS: Final[dict[int | None, str]] = {
-    20003: "the credentials are not accepted",
-    20404: "the call is over",
-    20429: "too many requests",
-    21218: "the document is not accepted",
-    21220: "the call is not in progress",
-}
-"""What Twilio's codes mean. Source: "Error and Warning Dictionary", Twilio docs."""
 
 
 @attrs.frozen
@@ -61,6 +67,15 @@ class Unclear(Exception):
 
     def __str__(self) -> str:
         return f"Twilio has not answered: {self.outcome}"
+
+
+@attrs.frozen
+class _Refused:
+    """What was asked for was certainly not done."""
+
+    why: str
+    again: bool
+    """Another try may do better."""
 
 
 @attrs.define(eq=False)
@@ -145,10 +160,54 @@ class TwilioRest:
         if response.status_code >= 500:
             raise Unclear(f"HTTP {response.status_code}")
         code = _code(response)
-        words = _WORDS.get(code, "the carrier refused")
-        shown = f"HTTP {response.status_code}" if code is None else f"Twilio error {code}"
         log.warning("carrier.redirect_refused", status=response.status_code, code=code)
-        return f"{words} ({shown})", response.status_code == 429
+        return words_of(response.status_code, code), response.status_code == 429
+
+    async def create(self, what: Literal["Calls", "Messages"], form: Mapping[str, str]) -> str:
+        """Place a call, or send a message, and return its SID. Cancellable, bounded.
+
+        Cancelled, it may have been done all the same.
+
+        Raises:
+            CarrierRefused: It was not, for certain.
+            Unclear: It may have been.
+
+        """
+        path = f"/2010-04-01/Accounts/{_quoted(self._account_sid)}/{what}.json"
+        until_s = trio.current_time() + CREATE_S
+        pause_s = FIRST_PAUSE_S
+        while True:
+            tried = await self._try_to_create(path, form, _SID[what])
+            if isinstance(tried, str):
+                return tried
+            if not tried.again or trio.current_time() + pause_s > until_s:
+                raise CarrierRefused(tried.why)
+            await trio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+            pause_s *= 2
+
+    async def _try_to_create(
+        self, path: str, form: Mapping[str, str], sid: re.Pattern[str]
+    ) -> str | _Refused:
+        """Ask once. Returns the SID of what was made. Raises `Unclear`."""
+        try:
+            with trio.fail_after(CREATE_TRY_S + CONNECT_S):
+                response = await self._client.post(path, data=form, timeout=_CREATE_TIMEOUT)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            return _Refused(f"Twilio could not be reached: {type(error).__name__}", again=True)
+        except (trio.TooSlowError, httpx.HTTPError) as error:
+            raise Unclear(type(error).__name__) from error
+        status = response.status_code
+        if 200 <= status < 300:
+            found = _body(response).get("sid")
+            if not isinstance(found, str) or sid.fullmatch(found) is None:
+                raise Unclear(f"HTTP {status} without a SID")
+            return found
+        # 408 comes from whatever stands between, and says nothing of what stands behind it.
+        if status >= 500 or status == 408:
+            raise Unclear(f"HTTP {status}")
+        code = _code(response)
+        log.warning("carrier.create_refused", status=status, code=code)
+        return _Refused(words_of(status, code), again=status == 429)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
@@ -219,9 +278,14 @@ def _quoted(sid: str) -> str:
 
 def _code(response: httpx.Response) -> int | None:
     """Twilio's own error code, if the body has one."""
+    code = _body(response).get("code")
+    return code if isinstance(code, int) else None
+
+
+def _body(response: httpx.Response) -> dict[str, Any]:
+    """What was answered, if it is an object of JSON; else nothing."""
     try:
         body = orjson.loads(response.content)
     except orjson.JSONDecodeError:
-        return None
-    code = body.get("code") if isinstance(body, dict) else None
-    return code if isinstance(code, int) else None
+        return {}
+    return body if isinstance(body, dict) else {}

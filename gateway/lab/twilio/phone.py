@@ -163,14 +163,19 @@ async def place_call(
 
 
 def call_fields(
-    call_sid: str, account_sid: str, *, from_number: str, to_number: str
+    call_sid: str,
+    account_sid: str,
+    *,
+    from_number: str,
+    to_number: str,
+    direction: Literal["inbound", "outbound-api"] = "inbound",
 ) -> dict[str, str]:
-    """Every field that all webhooks about an inbound call have."""
+    """Every field that all webhooks about a call have."""
     return {
         "AccountSid": account_sid,
         "ApiVersion": "2010-04-01",
         "CallSid": call_sid,
-        "Direction": "inbound",
+        "Direction": direction,
         "From": from_number,
         "To": to_number,
         "Caller": from_number,
@@ -224,6 +229,9 @@ class Phone:
     api: TwilioApi | None = None
     """Where the gateway can reach this call by REST."""
     redirect_s: float = REDIRECT_S
+    answered_at: tuple[str, str] | None = None
+    """URL and method of the document for somebody who was called, and has just answered. `None`:
+    they call, and the number's own document is asked for."""
     far_end: FarEnd = attrs.field(init=False)
     """Who is on the phone, from stream to stream."""
     report: CallReport = attrs.field(init=False)
@@ -245,6 +253,8 @@ class Phone:
         document: _Next | None = _Next(
             self.webhooks.public_url + "/twilio/voice", call_status="ringing"
         )
+        if self.answered_at is not None:
+            document = _Next(*self.answered_at)
         with nullcontext() if self.api is None else self.api.reaching(self):
             try:
                 fetched = 0

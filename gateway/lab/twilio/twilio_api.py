@@ -1,11 +1,13 @@
-"""Twilio's REST interface as far as a live call needs it: an ASGI application of its own.
+"""Twilio's REST interface as far as calls and messages need it: an ASGI application of its own.
 
-It ends calls and sends them elsewhere, and refuses what the real one refuses, with its codes.
+It ends calls, sends them elsewhere and places them, takes messages, and refuses what the real one
+refuses, with its codes.
 Source: "Call resource: update a call", "Error and Warning Dictionary", Twilio docs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from base64 import b64encode
 from collections import deque
@@ -20,6 +22,14 @@ import httpx
 import orjson
 import trio
 
+from gateway.lab.twilio.api_create import (
+    AccountRules,
+    PlacedCall,
+    SentMessage,
+    What,
+    answer,
+    flaw,
+)
 from gateway.lab.twilio.twiml_reader import TwimlFault, Verb, read_twiml
 
 ANSWER_S: Final = 0.15
@@ -29,6 +39,7 @@ REMEMBERED: Final = 10_000
 """Calls that are over and still known."""
 
 _PATH: Final = re.compile(r"/2010-04-01/Accounts/(AC[0-9A-Za-z]*)/Calls/(CA[0-9A-Za-z]*)\.json")
+_NEW_PATH: Final = re.compile(r"/2010-04-01/Accounts/(AC[0-9A-Za-z]*)/(Calls|Messages)\.json")
 _KNOWN: Final = frozenset({"Status", "Twiml"})
 
 Json = dict[str, Any]
@@ -87,6 +98,8 @@ class TwilioApi:
         answer_s: See `ANSWER_S`.
         befall: Is asked about every request for which nothing is in `faults`.
         observe: Is told of every request, in the moment in which it is obeyed or not.
+        rules: What the account may do.
+        place: Is told of every call that is to be placed, and rings somebody, or nobody.
 
     """
 
@@ -98,6 +111,10 @@ class TwilioApi:
     """The next requests meet them, one each."""
     befall: Befall = lambda _call_sid, _form: None
     observe: Callable[[ApiRequest], None] = lambda _: None
+    rules: AccountRules = attrs.field(factory=AccountRules)
+    place: Callable[[PlacedCall], None] = lambda _: None
+    placed: list[PlacedCall] = attrs.field(factory=list[PlacedCall], init=False)
+    messages: list[SentMessage] = attrs.field(factory=list[SentMessage], init=False)
     requests: list[ApiRequest] = attrs.field(factory=list[ApiRequest], init=False)
     _live: dict[str, LiveCall] = attrs.field(factory=dict[str, LiveCall], init=False)
     _over: deque[str] = attrs.field(factory=lambda: deque(maxlen=REMEMBERED), init=False)
@@ -134,10 +151,10 @@ class TwilioApi:
         form = dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True))
         await trio.sleep(self.answer_s / 2)
         found = _PATH.fullmatch(scope["path"])
+        made = _NEW_PATH.fullmatch(scope["path"])
         fault = self._fault("" if found is None else found[2], form)
-        status, content = self._answer(
-            scope["method"], found, headers.get("authorization", ""), form, fault
-        )
+        asked = scope["method"], headers.get("authorization", ""), form, fault
+        status, content = self._answer(found, *asked) if made is None else self._make(made, *asked)
         # What is done is done before its answer arrives.
         await trio.sleep(self.answer_s / 2 + (0.0 if fault is None else fault.late_s))
         if status == 0:
@@ -155,8 +172,8 @@ class TwilioApi:
 
     def _answer(
         self,
-        method: str,
         found: re.Match[str] | None,
+        method: str,
         authorization: str,
         form: Mapping[str, str],
         fault: ApiFault | None,
@@ -182,8 +199,7 @@ class TwilioApi:
     ) -> tuple[int, int | None]:
         if found is None or method != "POST":
             return 404, 20404
-        user = f"{self.user or self.account_sid}:{self.password}".encode()
-        if authorization != f"Basic {b64encode(user).decode()}" or found[1] != self.account_sid:
+        if not self._is_theirs(found[1], authorization):
             return 401, 20003
         call = self._live.get(found[2])
         if call is None:
@@ -202,6 +218,54 @@ class TwilioApi:
             return 400, 21218
         call.go_on_with(verbs)
         return 200, None
+
+    def _make(
+        self,
+        found: re.Match[str],
+        method: str,
+        authorization: str,
+        form: Mapping[str, str],
+        fault: ApiFault | None,
+    ) -> tuple[int, Json]:
+        """Make what a request asks for, or say why not. Returns its status and its body."""
+        what: What = "Calls" if found[2] == "Calls" else "Messages"
+        status, code, sid = 0, None, ""
+        if fault is None or fault.obeyed:
+            status, code = 201, None
+            if method != "POST":
+                status, code = 405, 20004
+            elif not self._is_theirs(found[1], authorization):
+                status, code = 401, 20003
+            elif (code := flaw(what, form, self.rules)) is not None:
+                status = 400
+            else:
+                sid = self._made(what, form)
+        if fault is not None and (fault.status != HTTPStatus.CREATED or not fault.obeyed):
+            status, code = fault.status, fault.code
+        request = ApiRequest(sid, dict(form), status, obeyed=bool(sid))
+        self.requests.append(request)
+        self.observe(request)
+        if status == HTTPStatus.CREATED and sid:
+            return status, answer(what, self.account_sid, sid, form)
+        return status, _error(status, code)
+
+    def _made(self, what: What, form: Mapping[str, str]) -> str:
+        """Place the call or keep the message, and name it."""
+        number = len(self.placed) + len(self.messages)
+        sid = hashlib.sha256(f"{self.account_sid}/{number}".encode()).hexdigest()[:32]
+        if what == "Messages":
+            message = SentMessage(f"SM{sid}", dict(form))
+            self.messages.append(message)
+            return message.sid
+        placed = PlacedCall(f"CA{sid}", dict(form))
+        self.placed.append(placed)
+        self.place(placed)
+        return placed.call_sid
+
+    def _is_theirs(self, account_sid: str, authorization: str) -> bool:
+        user = f"{self.user or self.account_sid}:{self.password}".encode()
+        asks = f"Basic {b64encode(user).decode()}"
+        return authorization == asks and account_sid == self.account_sid
 
 
 def _error(status: int, code: int | None) -> Json:
