@@ -14,6 +14,8 @@ from actors.toolbox import ReadBack, Toolbox, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
+from gateway.tools import send_email
+from gateway.tools.mail import Mailer
 from gateway.twilio.twilio_rest import TwilioRest
 
 
@@ -27,6 +29,8 @@ class Means:
     """The carrier's account; `None`: there is none."""
     transport: httpx.AsyncBaseTransport | None = None
     """Of requests to servers that the configuration names; `None`: the network."""
+    mailer: Mailer | None = None
+    """Takes letters to a mail server; `None`: to the one of the configuration, in a thread."""
 
 
 @attrs.frozen
@@ -40,7 +44,11 @@ class Builtin:
     longest_s: float | None = None
 
 
-BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {}
+BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
+    "send_email": Builtin(
+        send_email.make_send_email, "high", send_email.read_back, send_email.LONGEST_S
+    ),
+}
 
 
 def builtin_tools(means: Means, agent: AgentSettings) -> Toolbox:
