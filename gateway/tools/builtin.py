@@ -14,8 +14,9 @@ from actors.toolbox import ReadBack, Toolbox, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
-from gateway.tools import send_email
+from gateway.tools import messages, send_email
 from gateway.tools.mail import Mailer
+from gateway.tools.taken import TakenMessages
 from gateway.twilio.twilio_rest import TwilioRest
 
 
@@ -31,6 +32,8 @@ class Means:
     """Of requests to servers that the configuration names; `None`: the network."""
     mailer: Mailer | None = None
     """Takes letters to a mail server; `None`: to the one of the configuration, in a thread."""
+    taken: TakenMessages | None = None
+    """Keeps what callers left; `None`: in the folders of their calls, in a thread."""
 
 
 @attrs.frozen
@@ -45,6 +48,7 @@ class Builtin:
 
 
 BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
+    "take_message": Builtin(messages.make_take_message, "low", longest_s=messages.LONGEST_S),
     "send_email": Builtin(
         send_email.make_send_email, "high", send_email.read_back, send_email.LONGEST_S
     ),
