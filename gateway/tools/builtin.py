@@ -14,7 +14,8 @@ from actors.toolbox import ReadBack, Toolbox, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
-from gateway.tools import messages, send_email
+from gateway.tools import appointments, messages, send_email
+from gateway.tools.diary import Diary
 from gateway.tools.mail import Mailer
 from gateway.tools.taken import TakenMessages
 from gateway.twilio.twilio_rest import TwilioRest
@@ -34,6 +35,8 @@ class Means:
     """Takes letters to a mail server; `None`: to the one of the configuration, in a thread."""
     taken: TakenMessages | None = None
     """Keeps what callers left; `None`: in the folders of their calls, in a thread."""
+    diary: Diary | None = None
+    """The owner's calendar; `None`: the one of the configuration, over CalDAV."""
 
 
 @attrs.frozen
@@ -51,6 +54,15 @@ BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
     "take_message": Builtin(messages.make_take_message, "low", longest_s=messages.LONGEST_S),
     "send_email": Builtin(
         send_email.make_send_email, "high", send_email.read_back, send_email.LONGEST_S
+    ),
+    "calendar_create_event": Builtin(
+        appointments.make_create, "high", appointments.read_create, appointments.LONGEST_S
+    ),
+    "calendar_update_event": Builtin(
+        appointments.make_update, "high", appointments.read_update, appointments.LONGEST_S
+    ),
+    "calendar_cancel_event": Builtin(
+        appointments.make_cancel, "high", appointments.read_cancel, appointments.LONGEST_S
     ),
 }
 
