@@ -13,6 +13,7 @@ from zoneinfo import available_timezones
 import phonenumbers
 
 from gateway.configuration.convert import Secret, closest
+from gateway.configuration.mail_address import address_of, recipient_of
 
 SHORTEST_PIN: Final = 4
 LONGEST_PIN: Final = 12
@@ -24,9 +25,6 @@ _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 _PIN: Final = re.compile(rf"[0-9]{{{SHORTEST_PIN},{LONGEST_PIN}}}", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST: Final = re.compile(r"[A-Za-z0-9.:_-]{1,253}", re.ASCII)
-_PART: Final = r"[^\s@<>,;:\"()\[\]\\*]"
-_ADDRESS: Final = re.compile(rf"{_PART}{{1,64}}@{_PART}{{1,253}}")
-_ALL_OF_A_DOMAIN: Final = re.compile(rf"\*@{_PART}{{1,253}}")
 
 
 def numbers(values: tuple[str, ...]) -> str | None:
@@ -92,7 +90,7 @@ def host(name: str) -> str | None:
 
 def address(text: str) -> str | None:
     """One bare address."""
-    if _ADDRESS.fullmatch(text):
+    if address_of(text) is not None:
         return None
     return f"must be an address, as agent@example.com, not {text!r}"
 
@@ -100,7 +98,7 @@ def address(text: str) -> str | None:
 def recipients(patterns: tuple[str, ...]) -> str | None:
     """Addresses, or everybody at a domain."""
     for one in patterns:
-        if _ADDRESS.fullmatch(one) is None and _ALL_OF_A_DOMAIN.fullmatch(one) is None:
+        if recipient_of(one) is None:
             return (
                 "must hold addresses, as anna@example.com, or *@example.com for all of a domain, "
                 f"not {one!r}"

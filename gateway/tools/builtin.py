@@ -15,7 +15,10 @@ from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
 from gateway.permission.caps import MemorySpending, Spending
-from gateway.tools import outgoing
+from gateway.tools import appointments, messages, outgoing, send_email
+from gateway.tools.diary import Diary
+from gateway.tools.mail import Mailer
+from gateway.tools.taken import TakenMessages
 from gateway.twilio.outgoing import OutgoingCalls
 from gateway.twilio.twilio_rest import TwilioRest
 
@@ -36,6 +39,12 @@ class Means:
     """The calls that were placed; `None`: none can be."""
     own_numbers: Callable[[], tuple[str, ...]] = tuple
     """What this gateway answers now, beside what the configuration said when it began."""
+    mailer: Mailer | None = None
+    """Takes letters to a mail server; `None`: to the one of the configuration, in a thread."""
+    taken: TakenMessages | None = None
+    """Keeps what callers left; `None`: in the folders of their calls, in a thread."""
+    diary: Diary | None = None
+    """The owner's calendar; `None`: the one of the configuration, over CalDAV."""
 
 
 @attrs.frozen
@@ -52,6 +61,19 @@ class Builtin:
 BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
     "make_call": Builtin(outgoing.make_call, "high", outgoing.read_back_call, outgoing.LONGEST_S),
     "send_sms": Builtin(outgoing.send_sms, "high", outgoing.read_back_sms, outgoing.LONGEST_S),
+    "take_message": Builtin(messages.make_take_message, "low", longest_s=messages.LONGEST_S),
+    "send_email": Builtin(
+        send_email.make_send_email, "high", send_email.read_back, send_email.LONGEST_S
+    ),
+    "calendar_create_event": Builtin(
+        appointments.make_create, "high", appointments.read_create, appointments.LONGEST_S
+    ),
+    "calendar_update_event": Builtin(
+        appointments.make_update, "high", appointments.read_update, appointments.LONGEST_S
+    ),
+    "calendar_cancel_event": Builtin(
+        appointments.make_cancel, "high", appointments.read_cancel, appointments.LONGEST_S
+    ),
 }
 
 
