@@ -14,6 +14,8 @@ from actors.toolbox import ReadBack, Toolbox, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
+from gateway.knowledge.live import Knowledge
+from gateway.tools.knowledge import LOOK_UP_S, make_query_knowledge
 from gateway.twilio.twilio_rest import TwilioRest
 
 
@@ -27,6 +29,8 @@ class Means:
     """The carrier's account; `None`: there is none."""
     transport: httpx.AsyncBaseTransport | None = None
     """Of requests to servers that the configuration names; `None`: the network."""
+    knowledge: Knowledge | None = None
+    """What `query_knowledge` looks into; `None`: there is nothing."""
 
 
 @attrs.frozen
@@ -40,7 +44,9 @@ class Builtin:
     longest_s: float | None = None
 
 
-BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {}
+BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
+    "query_knowledge": Builtin(make_query_knowledge, "low", longest_s=LOOK_UP_S),
+}
 
 
 def builtin_tools(means: Means, agent: AgentSettings) -> Toolbox:
