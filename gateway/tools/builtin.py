@@ -16,6 +16,7 @@ from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
 from gateway.knowledge.live import Knowledge
 from gateway.tools.knowledge import LOOK_UP_S, make_query_knowledge
+from gateway.tools.research import Tally, longest_s, make_web_research
 from gateway.twilio.twilio_rest import TwilioRest
 
 
@@ -31,6 +32,8 @@ class Means:
     """Of requests to servers that the configuration names; `None`: the network."""
     knowledge: Knowledge | None = None
     """What `query_knowledge` looks into; `None`: there is nothing."""
+    questions: Tally = attrs.field(factory=Tally)
+    """Those that `web_research` asked."""
 
 
 @attrs.frozen
@@ -41,11 +44,12 @@ class Builtin:
     """The function, as an agent has it. Its name is the tool's."""
     risk: Risk
     read_back: ReadBack | None = None
-    longest_s: float | None = None
+    longest_s: float | Callable[[Config], float] | None = None
 
 
 BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
     "query_knowledge": Builtin(make_query_knowledge, "low", longest_s=LOOK_UP_S),
+    "web_research": Builtin(make_web_research, "low", longest_s=longest_s),
 }
 
 
@@ -58,6 +62,6 @@ def builtin_tools(means: Means, agent: AgentSettings) -> Toolbox:
             one.make(means, agent),
             risk=one.risk,
             read_back=one.read_back,
-            longest_s=one.longest_s,
+            longest_s=one.longest_s(means.config) if callable(one.longest_s) else one.longest_s,
         )
     return box

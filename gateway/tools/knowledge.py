@@ -5,7 +5,6 @@ Anybody who calls may have anything that is in the folder read to them: it is wh
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import pydantic
@@ -15,6 +14,7 @@ from actors.toolbox import ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.knowledge.library import Found
 from gateway.knowledge.live import NotReady
+from gateway.tools.bounded import shortened, size_bytes
 
 if TYPE_CHECKING:
     from gateway.tools.builtin import Means
@@ -77,27 +77,13 @@ def answer(found: list[Found]) -> dict[str, Any]:
             entry["page"] = one.passage.page
         entry["text"] = one.passage.text
         told.append(entry)
-        over = _size(result) - ANSWER_BYTES
+        over = size_bytes(result) - ANSWER_BYTES
         if over <= 0:
             continue
-        kept = _size(one.passage.text) - over - len(" …".encode())
+        kept = size_bytes(one.passage.text) - over
         if kept >= TEXT_LEAST_BYTES or len(told) == 1:
-            entry["text"] = _cut(one.passage.text, kept)
+            entry["text"] = shortened(one.passage.text, kept)
         else:
             told.pop()
         break
     return result
-
-
-def _size(value: object) -> int:
-    # As `Toolbox` writes it.
-    return len(json.dumps(value, ensure_ascii=False).encode())
-
-
-def _cut(text: str, most_bytes: int) -> str:
-    """The beginning of a text, in whole words."""
-    while _size(text) > most_bytes and text:
-        over = _size(text) - most_bytes
-        text = text[: -max(1, over // 4)]
-    shorter = text.rpartition(" ")[0] or text
-    return f"{shorter} …"
