@@ -14,10 +14,13 @@ from actors.toolbox import ReadBack, Toolbox, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
+from gateway.knowledge.live import Knowledge
 from gateway.permission.caps import MemorySpending, Spending
 from gateway.tools import appointments, messages, outgoing, send_email
 from gateway.tools.diary import Diary
+from gateway.tools.knowledge import LOOK_UP_S, make_query_knowledge
 from gateway.tools.mail import Mailer
+from gateway.tools.research import Tally, longest_s, make_web_research
 from gateway.tools.taken import TakenMessages
 from gateway.twilio.outgoing import OutgoingCalls
 from gateway.twilio.twilio_rest import TwilioRest
@@ -45,6 +48,10 @@ class Means:
     """Keeps what callers left; `None`: in the folders of their calls, in a thread."""
     diary: Diary | None = None
     """The owner's calendar; `None`: the one of the configuration, over CalDAV."""
+    knowledge: Knowledge | None = None
+    """What `query_knowledge` looks into; `None`: there is nothing."""
+    questions: Tally = attrs.field(factory=Tally)
+    """Those that `web_research` asked."""
 
 
 @attrs.frozen
@@ -55,7 +62,7 @@ class Builtin:
     """The function, as an agent has it. Its name is the tool's."""
     risk: Risk
     read_back: ReadBack | None = None
-    longest_s: float | None = None
+    longest_s: float | Callable[[Config], float] | None = None
 
 
 BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
@@ -74,6 +81,8 @@ BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
     "calendar_cancel_event": Builtin(
         appointments.make_cancel, "high", appointments.read_cancel, appointments.LONGEST_S
     ),
+    "query_knowledge": Builtin(make_query_knowledge, "low", longest_s=LOOK_UP_S),
+    "web_research": Builtin(make_web_research, "low", longest_s=longest_s),
 }
 
 
@@ -86,6 +95,6 @@ def builtin_tools(means: Means, agent: AgentSettings) -> Toolbox:
             one.make(means, agent),
             risk=one.risk,
             read_back=one.read_back,
-            longest_s=one.longest_s,
+            longest_s=one.longest_s(means.config) if callable(one.longest_s) else one.longest_s,
         )
     return box
