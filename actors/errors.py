@@ -83,6 +83,11 @@ class ToolRefused(Exception):
 
 
 @attrs.frozen
+class EffectUnknown(ToolRefused):
+    """A tool was run, and nobody knows whether it took effect. It must not be run again for it."""
+
+
+@attrs.frozen
 class Unspoken(Exception):
     """Words could not be made into speech, or not certainly these words."""
 

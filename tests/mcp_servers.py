@@ -84,7 +84,7 @@ async def connected(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what has to happen within seconds."""
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while not condition():  # noqa: ASYNC110 - of somebody else's state.
             await trio.sleep(0.01)
 
@@ -97,6 +97,10 @@ Answer = Callable[[Any], Any]
 """From the parameters of a request to its result, or to bytes: an HTTP answer, word for word."""
 
 
+async def at_once(_: object) -> None:
+    await trio.lowlevel.checkpoint()
+
+
 @attrs.define(eq=False)
 class Scripted:
     """A server without an SDK: says word for word what a test wants. Fits `Answering`."""
@@ -104,6 +108,8 @@ class Scripted:
     tools: list[dict[str, Any]]
     """As they are listed."""
     call: Answer = lambda _: {"content": []}
+    notice: Callable[[object], Awaitable[None]] = at_once
+    """What it does before it takes that a run was cancelled."""
     list_tools: Answer | None = None
     """`None`: all of `tools`, in one page."""
     get: bytes = b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n"
@@ -120,6 +126,8 @@ class Scripted:
         method = message["method"]
         self.methods.append(method)
         if "id" not in message:
+            if method == "notifications/cancelled":
+                await self.notice(message)
             await stream.send_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
             return
         params = message.get("params", {})

@@ -21,7 +21,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from structlog.testing import capture_logs
 
-from actors.errors import ToolRefused
+from actors.errors import EffectUnknown, ToolRefused
 from actors.toolbox import Toolbox, ToolSchema
 from gateway.configuration.agents import Agent
 from gateway.configuration.config import Config, ConfigError, Secret, load
@@ -121,8 +121,10 @@ async def never(_: object) -> None:
 
 
 async def refusal(tools: McpTools, name: str = "crm_do", arguments: str = "{}") -> str:
-    with pytest.raises(ToolRefused) as refused, trio.fail_after(5):
+    with pytest.raises(ToolRefused) as refused, trio.fail_after(20):
         await tools.run(name, arguments)
+    # Who audits it can tell the two apart without reading.
+    assert isinstance(refused.value, EffectUnknown) == (MAYBE_DONE in refused.value.reason)
     return refused.value.reason
 
 
@@ -144,21 +146,17 @@ async def test_a_tool_that_takes_too_long_is_refused_and_its_server_told() -> No
 
 async def test_a_caller_who_hangs_up_waits_for_no_server() -> None:
     """Telling the server is the gateway's business, and not the call's."""
-    ran: list[str] = []
-    async with serving_asgi(app_of(crm(ran))) as url:
-        server = declared(f"{url}/mcp", timeout_s=30.0)
-        async with connected(server) as connection:
-            await until(lambda: connection.is_up)
-            tools = McpTools.of([(server, connection)])
-            async with trio.open_nursery() as call:
-                call.start_soon(tools.run, "crm_hang", "{}")
-                await until(lambda: ran == ["began"])
-                began = trio.current_time()
-                call.cancel_scope.cancel()
-            took_s = trio.current_time() - began
-            await until(lambda: "cancelled" in ran)
+    server = Scripted([tool("do")], call=never, notice=never)
+    async with using(server, timeout_s=30.0) as (tools, _):
+        async with trio.open_nursery() as call:
+            call.start_soon(tools.run, "crm_do", "{}")
+            await until(lambda: "tools/call" in server.methods)
+            began = trio.current_time()
+            call.cancel_scope.cancel()
+        took_s = trio.current_time() - began
+        await until(lambda: "notifications/cancelled" in server.methods)
 
-    assert took_s < 0.25
+    assert took_s < 1.0
 
 
 async def test_what_a_tool_says_of_its_failure_reaches_the_model() -> None:
@@ -371,7 +369,7 @@ BAD_ANSWERS: Final[dict[str, tuple[Any, str]]] = {
     "not content": ({"content": "text"}, "cannot be used"),
     "202": (http(b"", status="202 Accepted"), "202"),
     "500": (http(b"<h1>canary</h1>", status="500 Oops", kind="text/html"), "error response"),
-    "404": (http(b"", status="404 Not Found"), "Session terminated"),
+    "404": (http(b"", status="404 Not Found"), "begun anew"),
     "elsewhere": (
         http(b"", status="307 Go", more="location: http://127.0.0.1:1/\r\n"), "Redirect"
     ),
@@ -440,13 +438,13 @@ async def test_a_server_that_hangs_is_given_up_in_time_and_others_go_on() -> Non
                 nursery.start_soon(refusal, tools)
         took_s = trio.current_time() - began
 
-    assert took_s < 1.5
+    assert took_s < 4.0
     assert server.methods.count("tools/call") <= 10
 
 
 async def test_too_many_runs_at_once_are_refused() -> None:
     server = Scripted([tool("do")], call=never)
-    async with using(server, timeout_s=1) as (tools, _), trio.open_nursery() as nursery:
+    async with using(server, timeout_s=30) as (tools, _), trio.open_nursery() as nursery:
         for _ in range(AT_ONCE_MAX):
             nursery.start_soon(refusal, tools)
         await trio.testing.wait_all_tasks_blocked()

@@ -18,7 +18,7 @@ from mcp_types import (
     TextResourceContents,
 )
 
-from actors.errors import ToolRefused
+from actors.errors import EffectUnknown, ToolRefused
 from gateway.tools.mcp_schema import plain
 
 TEXT_MAX_CHARS: Final = 64 * 1024
@@ -33,7 +33,8 @@ def told(result: CallToolResult) -> str:
     """The answer as JSON text.
 
     Raises:
-        ToolRefused: The tool itself says that it failed.
+        ToolRefused: The tool itself says that it failed: it is believed.
+        EffectUnknown: It was run, and what it answers is nothing that can be told.
 
     """
     text = "\n".join(_texts(result.content))[:TEXT_MAX_CHARS]
@@ -44,7 +45,7 @@ def told(result: CallToolResult) -> str:
         try:
             return json.dumps(result.structured_content, ensure_ascii=False, allow_nan=False)
         except (ValueError, RecursionError):
-            raise ToolRefused("its answer is not JSON") from None
+            raise EffectUnknown("it was run, and its answer is not JSON") from None
     left_out = list(_left_out(result.content))
     if left_out:
         return _json({"text": text, "left_out": left_out[:LEFT_OUT_MAX]})

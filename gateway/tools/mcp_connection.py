@@ -23,7 +23,6 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.transport_context import TransportContext
 from mcp_types import (
     INVALID_PARAMS,
-    INVALID_REQUEST,
     METHOD_NOT_FOUND,
     UNSUPPORTED_PROTOCOL_VERSION,
     CallToolRequest,
@@ -36,7 +35,7 @@ from mcp_types import (
     ToolListChangedNotification,
 )
 
-from actors.errors import ToolRefused
+from actors.errors import EffectUnknown, ToolRefused
 from gateway.barrier import Barrier
 from gateway.configuration.mcp_server import McpServer
 from gateway.tools.http_tools import MAYBE_DONE
@@ -174,8 +173,8 @@ class McpConnection:
         if run.refused is not None:
             raise run.refused
         if run.done.is_set():
-            raise ToolRefused(f"the connection broke; {MAYBE_DONE}")
-        raise ToolRefused(f"there was no answer within {self.server.timeout_s:g} s; {MAYBE_DONE}")
+            raise EffectUnknown(f"the connection broke; {MAYBE_DONE}")
+        raise EffectUnknown(f"there was no answer within {self.server.timeout_s:g} s; {MAYBE_DONE}")
 
     async def _run(self, session: ClientSession, run: _Run) -> None:
         request = CallToolRequest(
@@ -190,7 +189,7 @@ class McpConnection:
             run.refused = self._refusal(error)
         except Exception as error:  # noqa: BLE001 - it answered what the SDK did not expect.
             log.warning("mcp.misanswered", server=self.server.name, why=_kind(error))
-            run.refused = ToolRefused(f"its answer cannot be used; {MAYBE_DONE}")
+            run.refused = EffectUnknown(f"its answer cannot be used; {MAYBE_DONE}")
         finally:
             run.done.set()
 
@@ -199,12 +198,10 @@ class McpConnection:
         if error.code == NOT_SENT:
             self._stale.set()
             return ToolRefused(f"{said}; it was not run")
-        if error.code <= -32600 and error.code >= -32602:  # Invalid request, method or parameters.
-            if error.code == INVALID_REQUEST:  # Also what the SDK makes of a session that is gone.
-                self._stale.set()
+        if error.code in (METHOD_NOT_FOUND, INVALID_PARAMS):
             return ToolRefused(f"its server refuses: {said}")
         self._stale.set()
-        return ToolRefused(f"its server failed: {said}; {MAYBE_DONE}")
+        return EffectUnknown(f"its server failed: {said}; {MAYBE_DONE}")
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[_Line]:

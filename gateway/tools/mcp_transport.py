@@ -38,6 +38,8 @@ _FAILURES: Final = (
     httpcore.UnsupportedProtocol,
     trio.TooSlowError,
 )
+FORGOTTEN: Final = "its server has begun anew, and can be asked again in a moment"
+_SESSION: Final = "mcp-session-id"
 _SSE: Final = "text/event-stream"
 
 
@@ -81,7 +83,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
             with trio.fail_at(deadline):
                 response = await self._send(request)
                 if not _is_stream(response):
-                    return await _whole(response)
+                    return _remembered(await _whole(response), request)
             most = ANSWER_MAX_BYTES if asks else STREAM_MAX_BYTES
             return _streamed(response, deadline if asks else None, most)
         except Barred as barred:
@@ -118,9 +120,26 @@ class McpTransport(httpx2.AsyncBaseTransport):
                     scheme=target.scheme, host=target.host, port=target.port, target=target.path
                 ),
                 headers=headers,
-                content=await request.aread(),
+                content=_Body(await request.aread()),
             )
         )
+
+
+@attrs.define
+class _Body:
+    """What is sent. No generator: one that is cancelled is left to the garbage collector."""
+
+    _content: bytes
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        content, self._content = self._content, b""
+        if not content:
+            raise StopAsyncIteration
+        return content
 
 
 def _id_of(request: httpx2.Request) -> object:
@@ -151,6 +170,19 @@ async def _whole(response: httpcore.Response) -> httpx2.Response:
     finally:
         await chunks.aclose()
     return httpx2.Response(response.status, headers=_headers(response), content=bytes(body))
+
+
+def _remembered(answer: httpx2.Response, request: httpx2.Request) -> httpx2.Response:
+    """The same answer, from a server that still knows the session.
+
+    Raises:
+        Barred: It does not, and so nothing was run. Source: "Streamable HTTP", MCP 2025-06-18. The
+            client would take it for just any refusal.
+
+    """
+    if answer.status_code == 404 and request.method == "POST" and _SESSION in request.headers:
+        raise Barred(FORGOTTEN)
+    return answer
 
 
 def _streamed(response: httpcore.Response, deadline: float | None, most: int) -> httpx2.Response:
