@@ -39,6 +39,7 @@ from gateway.configuration.roster import LiveRoster, Roster
 from gateway.phone_call import Outside
 from gateway.session.realtime import Connect
 from gateway.tools.builtin import Means
+from gateway.tools.mcp_tools import McpServers
 from gateway.twilio import twiml
 from gateway.twilio.door import MediaDoor
 from gateway.twilio.left_message import KeepMessage, keep_in_folders, left_message
@@ -131,11 +132,23 @@ def create_app(
     roster = LiveRoster(Roster.of(config))
     outside = Outside.of(config) if outside is None else outside
     public_web: Web = PublicWeb() if web is None else web
+    mcp_web = PublicWeb()
+    mcp = McpServers.of(config.mcp.values(), mcp_web)
     calls = Calls(
         open_session=open_session
-        or partial(phone_call.open_session, config, tools, outside, connect_for=connect_for),
+        or partial(
+            phone_call.open_session, config, tools, outside, connect_for=connect_for, mcp=mcp
+        ),
         run_call=run_call
-        or partial(phone_call.take_call, config, tools, outside, observer=observer, web=public_web),
+        or partial(
+            phone_call.take_call,
+            config,
+            tools,
+            outside,
+            observer=observer,
+            web=public_web,
+            mcp=mcp,
+        ),
         is_recorded=outside.store.has,
         tokens=StreamTokens(random_bytes),
         max_concurrent=config.calls.max_concurrent,
@@ -176,11 +189,14 @@ def create_app(
     @app.before_serving
     async def start() -> None:
         await app.nursery.start(calls.serve)
+        app.nursery.start_soon(mcp.run, name="mcp")
 
     @app.after_serving
     async def stop() -> None:
         calls.close()
+        mcp.close()
         await public_web.aclose()
+        await mcp_web.aclose()
         if rest is not None:
             await rest.aclose()
 

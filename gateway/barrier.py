@@ -6,6 +6,7 @@ the nursery that serves the others never hears of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from traceback import format_exception
 from types import TracebackType
 from typing import Self
@@ -22,10 +23,12 @@ class Barrier:
 
     Args:
         event: What to log, with the traceback, when something was kept back.
+        tell: Is told of it instead: of what is no bug of ours, a traceback is not wanted.
 
     """
 
     event: str
+    tell: Callable[[Exception], None] | None = None
     failure: Exception | None = attrs.field(default=None, init=False)
     """What was kept back, if anything."""
 
@@ -54,5 +57,8 @@ class Barrier:
 
     def _keep(self, failure: Exception) -> None:
         self.failure = failure
+        if self.tell is not None:
+            self.tell(failure)
+            return
         # As text: a logger with a mind of its own would print variables, keys and words among them.
         log.error(self.event, traceback="".join(format_exception(failure)))

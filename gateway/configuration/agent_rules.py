@@ -56,6 +56,8 @@ class Surroundings:
     """Those that a host application brings."""
     http_tools: Collection[str] | None = None
     """The names of those that are HTTP requests; `None`: nobody knows here."""
+    mcp: Collection[str] | None = None
+    """Likewise those of servers."""
 
 
 def flaws(agent: AgentSettings, written: Collection[str], around: Surroundings) -> Iterator[Flaw]:
@@ -189,7 +191,14 @@ def _tools(agent: AgentSettings, around: Surroundings) -> Iterator[Flaw]:
         if name != ALL_TOOLS and declared is not None and name not in declared:
             known = nearest(name, declared) if declared else f": write [tools.{name}]"
             yield "http_tools", f"holds {name!r}, and there is no [tools.{name}]{known}"
+    servers = around.mcp
+    for name in agent.mcp:
+        if name != ALL_TOOLS and servers is not None and name not in servers:
+            known = nearest(name, servers) if servers else f": write [mcp.{name}]"
+            yield "mcp", f"holds {name!r}, and there is no [mcp.{name}]{known}"
     choice = agent.tool_choice
+    if any(choice.startswith(f"{name}_") for name in picked(agent.mcp, servers or ())):
+        return  # Which tools a server has is known when it is asked.
     names = {HANGUP, *around.more_functions, *picked(agent.http_tools, declared or ())}
     names.update(agent.builtin_tools)
     for path in agent.tools:

@@ -12,6 +12,7 @@ import attrs
 from actors.toolbox import Toolbox
 from gateway.configuration.convert import Secret
 from gateway.configuration.http_tool import HttpTool
+from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.tool_settings import BuiltinTool
 
 DEFAULT: Final = "default"
@@ -179,6 +180,8 @@ class Agent:
     """The functions of its files, as they were when it was made. `None`: it has no files."""
     http_tools: tuple[HttpTool, ...] = ()
     """Those that are HTTP requests."""
+    mcp: tuple[McpServer, ...] = ()
+    """The servers whose tools it has."""
 
 
 def instructions_for(settings: AgentSettings, caller: str, today: date) -> str:

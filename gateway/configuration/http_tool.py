@@ -145,7 +145,7 @@ def read_http_tool(
             except ValueError as error:
                 wrong(key, str(error))
     parameters = _parameters(table.get("parameters", {}), wrong)
-    headers = tuple(_headers(table.get("headers", {}), environ, wrong))
+    headers = tuple(headers_of(table.get("headers", {}), environ, wrong))
     _judge_values(values, table, wrong)
     _judge_read_back(values, parameters, wrong)
     if "url" in values and "url" not in found and parameters is not None:
@@ -208,7 +208,7 @@ def _parameters(table: object, wrong: Complain) -> Schema | None:
     return None if flaws else closed(schema)
 
 
-def _headers(
+def headers_of(
     table: object, environ: Mapping[str, str], wrong: Complain
 ) -> Iterator[tuple[str, Secret]]:
     """Every header, with the secrets in it. No value is quoted: it may be one."""

@@ -15,6 +15,7 @@ from gateway.configuration.agent_rules import Surroundings
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import Convert, closest, converter
 from gateway.configuration.http_tool import HttpTool, read_http_tool
+from gateway.configuration.mcp_server import McpServer, read_mcp_server
 from gateway.configuration.rules import value_flaw
 from gateway.configuration.settings import (
     AGENT,
@@ -65,11 +66,13 @@ class Reading:
         }
         sections["knowledge"] = self._knowledge(sections["knowledge"])
         tools = self._http_tools(file, found.tools, environ)
-        config = Config(agent=agent, agents=agents, tools=tools, **sections)
+        servers = self._mcp_servers(file, found.mcp, environ)
+        config = Config(agent=agent, agents=agents, tools=tools, mcp=servers, **sections)
         around = Surroundings(
             config.calls.max_call_s,
             is_azure(config.openai.realtime_url),
             http_tools=tuple(found.tools),
+            mcp=tuple(found.mcp),
         )
         self.judge(AGENT, agent, around)
         for name, settings in agents.items():
@@ -107,6 +110,22 @@ class Reading:
             if tool is not None:
                 tools[name] = tool
         return tools
+
+    def _mcp_servers(
+        self, file: Path, declared: Mapping[str, Declared], environ: Mapping[str, str]
+    ) -> dict[str, McpServer]:
+        """The servers of `[mcp.NAME]` that are right."""
+        servers: dict[str, McpServer] = {}
+        for name, one in declared.items():
+
+            def complain(key: str, flaw: str, place: str = one.place) -> None:
+                where = f"{place}.{key}" if key else place
+                self.problems.append(f"{where} in {file} {flaw}")
+
+            server = read_mcp_server(name, one.table, environ, complain)
+            if server is not None:
+                servers[name] = server
+        return servers
 
     def _one_text(self, entries: tuple[Entry, ...]) -> Iterator[Entry]:
         """Leave out instructions as text that those in a file replace, or the other way round.

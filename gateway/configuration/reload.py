@@ -27,7 +27,7 @@ READ_MAX_S: Final = 30.0
 """For reading all of it, files of tools included: they may load a model of their own. One that
 takes longer, or forever, is a broken edit."""
 Read = TypeVar("Read")
-_FIXED: Final = ("server", "calls", "openai", "twilio")
+_FIXED: Final = ("server", "calls", "openai", "twilio", "mcp")
 
 _Stamp = dict[Path, tuple[int, int, int] | None]
 

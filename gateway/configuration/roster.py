@@ -15,6 +15,7 @@ from gateway.configuration.agent_rules import picked
 from gateway.configuration.agents import DEFAULT, Agent, AgentSettings
 from gateway.configuration.convert import UnknownNumbers
 from gateway.configuration.http_tool import HttpTool
+from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.settings import Config, ConfigError
 from gateway.tools.tool_files import ToolFileError, load_tools
 
@@ -45,7 +46,11 @@ class Roster:
         # Before anything is run: a file that is saved meanwhile has another version at the next
         # look, and is read again. The other way round, it would have this one already.
         requests = {name: http_tools_of(settings, config) for name, settings in named.items()}
-        versions = {name: version_of(settings, requests[name]) for name, settings in named.items()}
+        servers = {name: mcp_servers_of(settings, config) for name, settings in named.items()}
+        versions = {
+            name: version_of(settings, requests[name], servers[name])
+            for name, settings in named.items()
+        }
         boxes: dict[tuple[Path, ...], Toolbox | None] = {(): None}
         problems: list[str] = []
         for paths in dict.fromkeys(settings.tools for settings in named.values()):
@@ -57,7 +62,14 @@ class Roster:
         if problems:
             raise ConfigError(tuple(problems), config.files)
         agents = (
-            Agent(name, settings, versions[name], boxes[settings.tools], requests[name])
+            Agent(
+                name,
+                settings,
+                versions[name],
+                boxes[settings.tools],
+                requests[name],
+                servers[name],
+            )
             for name, settings in named.items()
         )
         return cls(tuple(agents), config.server.unknown_numbers)
@@ -122,7 +134,16 @@ def http_tools_of(settings: AgentSettings, config: Config) -> tuple[HttpTool, ..
     return tuple(config.tools[name] for name in picked(settings.http_tools, config.tools))
 
 
-def version_of(settings: AgentSettings, requests: Sequence[HttpTool] = ()) -> str:
+def mcp_servers_of(settings: AgentSettings, config: Config) -> tuple[McpServer, ...]:
+    """The servers whose tools an agent has."""
+    return tuple(config.mcp[name] for name in picked(settings.mcp, config.mcp))
+
+
+def version_of(
+    settings: AgentSettings,
+    requests: Sequence[HttpTool] = (),
+    servers: Sequence[McpServer] = (),
+) -> str:
     """A hash of everything that makes an agent what it is: settings, instructions, tools.
 
     Keys are left out, and of files where they are: what is in them counts. A file that cannot be
@@ -132,8 +153,9 @@ def version_of(settings: AgentSettings, requests: Sequence[HttpTool] = ()) -> st
     digest = hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS))
     for path in settings.tools:
         digest.update(path.name.encode() + b"\0" + _content(path) + b"\0")
-    for one in requests:
-        digest.update(orjson.dumps(one.fingerprint(), option=orjson.OPT_SORT_KEYS))
+    prints = [one.fingerprint() for one in requests] + [one.fingerprint() for one in servers]
+    for one in prints:
+        digest.update(orjson.dumps(one, option=orjson.OPT_SORT_KEYS))
     return digest.hexdigest()[:VERSION_CHARS]
 
 

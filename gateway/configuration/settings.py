@@ -13,6 +13,7 @@ from gateway.configuration import agent_rules, tool_rules
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import Auth, FlightMode, Secret, UnknownNumbers
 from gateway.configuration.http_tool import HttpTool
+from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.tool_settings import (
     CalendarSettings,
     EmailSettings,
@@ -111,6 +112,8 @@ class Config:
     """Those of `[agents.NAME]`, complete: with what they inherit."""
     tools: Mapping[str, HttpTool] = attrs.field(factory=dict[str, HttpTool])
     """Those of `[tools.NAME]`: HTTP requests."""
+    mcp: Mapping[str, McpServer] = attrs.field(factory=dict[str, McpServer])
+    """Those of `[mcp.NAME]`: servers of tools."""
     files: tuple[Path, ...] = attrs.field(default=(), eq=False)
     """What it was read from. Another content of one of them makes another configuration."""
 

@@ -19,6 +19,7 @@ from gateway.configuration.settings import AGENT
 
 AGENTS: Final = "agents"
 TOOLS: Final = "tools"
+MCP: Final = "mcp"
 CONFIG_NAME: Final = "OFFHOOK_CONFIG"
 _PREFIX: Final = "OFFHOOK_AGENTS_"
 _AGENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -81,7 +82,7 @@ class Entry:
 
 @attrs.frozen
 class Declared:
-    """A table of its own, as it was written: one tool."""
+    """A table of its own, as it was written: one tool, or one server of them."""
 
     table: Mapping[str, Any]
     place: str
@@ -97,6 +98,8 @@ class Written:
     """The names of `[agents.NAME]`, each with its place."""
     tools: Mapping[str, Declared]
     """The tables of `[tools.NAME]`. They are in the file alone."""
+    mcp: Mapping[str, Declared]
+    """Likewise those of `[mcp.NAME]`."""
     problems: tuple[str, ...]
 
 
@@ -116,10 +119,11 @@ def read(
     tables = _tables(file, problems, must_exist=must_exist)
     agents: dict[str, str] = {}
     tools = _tools_of(file, tables, problems)
+    servers = _servers_of(file, tables, problems)
     entries = list(_of_file(file, tables, keys, agents, problems))
     entries += _of_common_names(environ)
     entries += _of_own_names(environ, keys, agents, problems)
-    return Written(tuple(entries), agents, tools, tuple(problems))
+    return Written(tuple(entries), agents, tools, servers, tuple(problems))
 
 
 def own_name(section: str, key: str) -> str:
@@ -162,11 +166,11 @@ def _of_file(
     problems: list[str],
 ) -> Iterator[Entry]:
     for section, table in tables.items():
-        if section == TOOLS:
+        if section in (TOOLS, MCP):
             continue
         if section not in keys and section != AGENTS:
             what = f"[{section}]" if isinstance(table, dict) else f"the key {section}"
-            known = [*keys, AGENTS, TOOLS]
+            known = [*keys, AGENTS, TOOLS, MCP]
             problems.append(f"{what} in {file} is unknown{nearest(section, known)}")
         elif not isinstance(table, dict):
             example = f"[{AGENTS}.NAME]" if section == AGENTS else f"[{section}]"
@@ -195,6 +199,21 @@ def _tools_of(file: Path, tables: Mapping[str, Any], problems: list[str]) -> dic
             found[name] = Declared(table, f"{TOOLS}.{name}")
         else:
             problems.append(f"{TOOLS}.{name} in {file} must be a section: {example}")
+    return found
+
+
+def _servers_of(file: Path, tables: Mapping[str, Any], problems: list[str]) -> dict[str, Declared]:
+    section = tables.get(MCP, {})
+    example = f"[{MCP}.crm]"
+    if not isinstance(section, dict):
+        problems.append(f"{MCP} in {file} must be sections: {example}")
+        return {}
+    found: dict[str, Declared] = {}
+    for name, table in section.items():
+        if isinstance(table, dict):
+            found[name] = Declared(table, f"{MCP}.{name}")
+        else:
+            problems.append(f"{MCP}.{name} in {file} must be a section: {example}")
     return found
 
 

@@ -17,6 +17,7 @@ from actors.ports import Tools, Transfer
 from actors.toolbox import Toolbox, ToolFunction, ToolSchema
 from gateway.configuration.agents import Agent, AgentSettings
 from gateway.tools.http_tools import HttpTools
+from gateway.tools.mcp_tools import McpServers
 from gateway.web.public_web import Web
 
 Keys = Annotated[
@@ -95,22 +96,29 @@ def toolbox_of(agent: AgentSettings, base: Toolset) -> Toolset:
     return Layered(base, own) if own.schemas() else base
 
 
-def tools_of(agent: Agent, base: Toolset, web: Web | None = None) -> Toolset:
+def tools_of(
+    agent: Agent, base: Toolset, web: Web | None = None, mcp: McpServers | None = None
+) -> Toolset:
     """All that this agent may call.
 
-    Of two with a name, the earlier one is it: the tools of its files, `base`, HTTP requests, and
-    what its settings bring.
+    Of two with a name, the earlier one is it: the tools of its files, `base`, HTTP requests,
+    what its settings bring, and those of MCP servers.
 
     Args:
         agent: Whose tools.
         base: Those of the host application.
         web: What HTTP requests go over; `None`: they are refused.
+        mcp: The servers that the gateway is connected to; `None`: none.
 
     """
     if agent.http_tools:
         base = Layered(base, HttpTools(agent.http_tools, web))
     files = base if agent.tools is None else Layered(agent.tools, base)
-    return toolbox_of(agent.settings, files)
+    own = toolbox_of(agent.settings, files)
+    if not agent.mcp or mcp is None:
+        return own
+    # Below all others: whatever a server calls its tools, it takes nobody's place.
+    return Layered(own, mcp.tools_of(agent.mcp))
 
 
 async def send_dtmf(digits: Keys, call: CallControl) -> dict[str, str]:

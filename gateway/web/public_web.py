@@ -176,7 +176,7 @@ class PublicWeb:
         method, body, allowed = question.method, question.body, question.allowed
         headers = [(name.encode(), value.encode()) for name, value in question.headers.items()]
         for _ in range(REDIRECTS_MAX + 1):
-            pool = await self._pool(allowed)
+            pool = await self.pool(allowed)
             async with pool.stream(
                 method,
                 _url(target),
@@ -196,7 +196,12 @@ class PublicWeb:
                 method, body = "GET", None
         raise Barred(f"it redirects more than {REDIRECTS_MAX} times")
 
-    async def _pool(self, allowed: tuple[Network, ...]) -> httpcore.AsyncConnectionPool:
+    async def pool(self, allowed: tuple[Network, ...]) -> httpcore.AsyncConnectionPool:
+        """Connections that reach public addresses, and those that are allowed. Cancellable.
+
+        For whoever speaks more than questions and answers. It judges hosts and addresses; what a
+        URL asks for, and where redirects lead, is for `target_of` to judge.
+        """
         if self._tls is None:
             # Reads a few hundred certificates, which takes longer than a frame of audio lasts.
             self._tls = await trio.to_thread.run_sync(self._make_tls)
