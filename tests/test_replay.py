@@ -22,10 +22,10 @@ import trio
 
 from actors.call import Limits
 from actors.control import CallControl
-from actors.errors import ToolRefused
+from actors.errors import ToolRefused, Unspoken
 from actors.exits import CallerHungUp, Exit, PeerLost
 from actors.policy.manners import Manners
-from actors.ports import Transfer
+from actors.ports import Transfer, Voice
 from actors.toolbox import Toolbox
 from gateway.configuration.config import agent_settings
 from gateway.lab.faults.fault_plan import Fault, FaultPlan, Place, Striker
@@ -34,6 +34,7 @@ from gateway.lab.memory_line import MemorySocket
 from gateway.lab.rehearsing.demo_tools import demo_tools
 from gateway.lab.rehearsing.scenario import load
 from gateway.lab.replaying import replay_command
+from gateway.lab.replaying.recorded_voice import RecordedVoice
 from gateway.lab.replaying.replay import Replay, replay
 from gateway.lab.simulator.determinism import run_seeded
 from gateway.lab.simulator.node import run_node
@@ -51,6 +52,7 @@ from gateway.records.flight_log import (
     read_log,
     write_header,
 )
+from gateway.records.tapped_voice import TappedVoice
 from gateway.session.realtime import Socket, Use
 from tests.killed_sessions import FILLER
 from tests.killed_sessions import one_call as one_killed
@@ -921,3 +923,51 @@ def test_a_log_of_before_deeds_had_an_outcome_is_replayed() -> None:
                 return entry
 
     same(replay(edited(asked_for_keys("739#"), older)))
+
+
+class Speaks:
+    """Stands for the gateway's own voice: quick, slow, or without some words."""
+
+    async def speech(self, words: str) -> bytes:
+        await trio.sleep(len(words) / 10)
+        if words == "nothing":
+            raise Unspoken("not these words")
+        return words.encode() * 80
+
+
+@pytest.mark.parametrize("with_audio", [False, True])
+def test_the_gateway_s_own_voice_says_again_what_it_said_and_takes_as_long(
+    with_audio: bool,
+) -> None:
+    flight = MemoryFlight(with_audio)
+    said: list[object] = []
+
+    async def say(voice: Voice, words: str) -> None:
+        began_s = trio.current_time()
+        with trio.move_on_after(3):
+            try:
+                said.append(await voice.speech(words))
+            except Unspoken as unspoken:
+                said.append(unspoken.reason)
+        said.append(round(trio.current_time() - began_s, 3))
+
+    async def main() -> None:
+        for words in ("yes?", "no?", "nothing", "yes?", "x" * 40):
+            await say(TappedVoice(Speaks(), flight), words)
+
+    async def again() -> None:
+        voice = RecordedVoice.of(log)
+        for words in ("yes?", "no?", "nothing", "yes?", "x" * 40, "something new"):
+            await say(voice, words)
+
+    run_seeded(main, seed=0)
+    then = said.copy()
+    said.clear()
+    entries = tuple(Entry(*orjson.loads(line)) for line in flight.lines)
+    log = attrs.evolve(eventful(), entries=entries)
+    run_seeded(again, seed=0)
+
+    assert [entry.content[0] for entry in entries] == ["is", "is", "is not", "is", "never"]
+    if not with_audio:
+        then = [b"\xff" * len(one) if isinstance(one, bytes) else one for one in then]
+    assert said == [*then, "the flight log has no such speech", 0.0]
