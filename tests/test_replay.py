@@ -22,9 +22,10 @@ import trio
 
 from actors.call import Limits
 from actors.control import CallControl
-from actors.errors import ToolRefused
+from actors.errors import ToolRefused, Unspoken
 from actors.exits import CallerHungUp, Exit, PeerLost
 from actors.policy.manners import Manners
+from actors.ports import Transfer, Voice
 from actors.toolbox import Toolbox
 from gateway.configuration.config import agent_settings
 from gateway.lab.faults.fault_plan import Fault, FaultPlan, Place, Striker
@@ -33,10 +34,11 @@ from gateway.lab.memory_line import MemorySocket
 from gateway.lab.rehearsing.demo_tools import demo_tools
 from gateway.lab.rehearsing.scenario import load
 from gateway.lab.replaying import replay_command
+from gateway.lab.replaying.recorded_voice import RecordedVoice
 from gateway.lab.replaying.replay import Replay, replay
 from gateway.lab.simulator.determinism import run_seeded
 from gateway.lab.simulator.node import run_node
-from gateway.lab.simulator.simulation import Played, Wish, compose
+from gateway.lab.simulator.simulation import Wish, compose
 from gateway.lab.simulator.simulation import play as play_simulation
 from gateway.lab.simulator.workload import SimulatedCall
 from gateway.lab.world import Delays, World
@@ -50,6 +52,7 @@ from gateway.records.flight_log import (
     read_log,
     write_header,
 )
+from gateway.records.tapped_voice import TappedVoice
 from gateway.session.realtime import Socket, Use
 from tests.killed_sessions import FILLER
 from tests.killed_sessions import one_call as one_killed
@@ -369,15 +372,6 @@ def test_an_echo_that_was_read_before_its_mark_was_logged_waits_for_it() -> None
     same(replay(edited(log, sooner)))
 
 
-def unmoved(played: Played) -> list[FlightLog]:
-    """The logs of calls whose agent collects no keys and moves nobody.
-
-    When a tool collected keys, a replay may tell the model of them: not solved yet.
-    """
-    moved = {seen.call_sid for seen in played.report.calls if seen.call.is_moved}
-    return [flight.read() for sid, flight in played.flights.begun() if sid not in moved]
-
-
 @pytest.mark.parametrize("seed", range(1, 31))
 def test_every_call_of_a_simulation_without_faults_is_decided_the_same_way_again(
     seed: int,
@@ -386,8 +380,19 @@ def test_every_call_of_a_simulation_without_faults_is_decided_the_same_way_again
     flights = dict(played.flights.begun())
 
     assert set(flights) == {seen.call_sid for seen in played.report.calls}
-    for log in unmoved(played):
-        same(replay(log))
+    for flight in flights.values():
+        same(replay(flight.read()))
+
+
+@pytest.mark.parametrize("seed", [61, 97, 99, 120, 147])
+def test_every_call_that_was_moved_or_typed_into_is_decided_the_same_way_again(seed: int) -> None:
+    """These have the lines of a log that once were replayed in another order: a key that made a
+    number complete, a caller who spoke over a transfer, a callee who answered."""
+    played = play_simulation(compose(seed, Wish(only=())), keeps_flights=True)
+
+    assert any(seen.call.is_moved for seen in played.report.calls)
+    for _, flight in played.flights.begun():
+        same(replay(flight.read()))
 
 
 # A call of several sessions.
@@ -509,7 +514,7 @@ def test_a_process_that_stood_still_stands_still_again() -> None:
     noticed = 0
     for seed in range(1, 9):
         played = play_simulation(compose(seed, wish), keeps_flights=True)
-        for log in unmoved(played):
+        for log in (flight.read() for _, flight in played.flights.begun()):
             noticed += len(log.stood_still)
             same(replay(log))
     assert noticed >= 3
@@ -816,3 +821,153 @@ def test_keys_that_a_tool_sent_in_the_audio_are_sent_again() -> None:
 
     assert [run.outcome for run in one.record.tool_calls] == ["returned"]
     same(replay(flight.read()))
+
+
+def asked_for_keys(press: str = "#") -> FlightLog:
+    """The log of a call whose tool waits for a key, half a second before it comes."""
+    box = Toolbox()
+
+    @box.add
+    async def ask(call: CallControl) -> str:
+        """Have a number typed."""
+        return await call.collect_digits(most=8)
+
+    flight = MemoryFlight()
+    script, _, _ = WAITS_FOR_KEYS.partition("caller:")
+    caller = f"""caller:
+  - {{wait: agent_quiet, say: "My balance, please."}}
+  - {{wait: agent_quiet, quiet_ms: 500, press: "{press}"}}
+  - {{wait: agent_quiet, quiet_ms: 3000, hang_up: true}}
+"""
+    one = world(script + caller, toolbox=box, flight=flight, manners=Manners(tells_keys=True))
+    run_seeded(lambda: play(one), seed=0)
+    return flight.read()
+
+
+@pytest.mark.parametrize(("is_before", "told"), [(False, False), (True, True)])
+def test_a_key_in_the_moment_in_which_a_tool_asks_for_one_is_whose_the_log_says(
+    is_before: bool, told: bool
+) -> None:
+    """`#` alone is told to the model at once, unless a tool waits for it."""
+    log = asked_for_keys()
+    (key,) = (one for one in log.entries if one.place == "phone.in" and word(one) == "dtmf")
+    others = [entry for entry in log.entries if entry is not key]
+    (asks,) = (
+        at
+        for at, one in enumerate(others)
+        if one.place == "tool" and "collect" in one.content and word(one) == "does"
+    )
+    others.insert(asks if is_before else asks + 1, attrs.evolve(key, at_ms=others[asks].at_ms))
+    differences = replay(attrs.evolve(log, entries=tuple(others))).differences
+
+    same(replay(log))
+    assert ("conversation.item.create" in {one.now for one in differences}) is told
+
+
+def test_a_tool_that_was_refused_by_the_carrier_is_refused_in_the_same_words() -> None:
+    box = Toolbox()
+
+    @box.add
+    async def look_up(call: CallControl) -> str:
+        """Connect the caller."""
+        return await call.transfer(Transfer("+4930123456"))
+
+    log, _ = record(ASKS_FOR_A_TOOL, toolbox=box)
+    told = [entry.content for entry in log.entries if entry.place == "tool"]
+
+    assert ["did", 1, "transfer", "refused", None] in told
+    assert told[-1][2] == "refused"
+    same(replay(log))
+
+
+def test_a_tool_of_its_own_tasks_that_took_too_long_takes_too_long_again() -> None:
+    async def hang_in_a_nursery() -> str:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+
+    log, _ = record(ASKS_FOR_A_TOOL, toolbox=toolbox(hang_in_a_nursery))
+
+    assert ["end", 1, "cancelled", "Cancelled"] in [one.content for one in log.entries]
+    same(replay(log))
+
+
+def test_a_tool_that_may_take_longer_than_others_may_again() -> None:
+    box = Toolbox()
+
+    async def look_up() -> str:
+        """Look something up, slowly."""
+        await trio.sleep(6)
+        return "until six"
+
+    box.add(look_up, longest_s=20)
+    log, _ = record(ASKS_FOR_A_TOOL, toolbox=box, limits=Limits(tool_s=2))
+
+    def without(entry: Entry) -> Entry:
+        begins = entry.place == "tool" and word(entry) == "begin"
+        return attrs.evolve(entry, content=entry.content[:4]) if begins else entry
+
+    same(replay(log))
+    (first, *_) = replay(edited(log, without)).differences
+    assert "timed out" in (first.now or "")
+
+
+def test_a_log_of_before_deeds_had_an_outcome_is_replayed() -> None:
+    def older(entry: Entry) -> Entry:
+        match entry.place, entry.content:
+            case "tool", ["did", number, verb, *_]:
+                return attrs.evolve(entry, content=["did", number, verb])
+            case "tool", ["begin", *rest, _]:
+                return attrs.evolve(entry, content=["begin", *rest])
+            case _:
+                return entry
+
+    same(replay(edited(asked_for_keys("739#"), older)))
+
+
+class Speaks:
+    """Stands for the gateway's own voice: quick, slow, or without some words."""
+
+    async def speech(self, words: str) -> bytes:
+        await trio.sleep(len(words) / 10)
+        if words == "nothing":
+            raise Unspoken("not these words")
+        return words.encode() * 80
+
+
+@pytest.mark.parametrize("with_audio", [False, True])
+def test_the_gateway_s_own_voice_says_again_what_it_said_and_takes_as_long(
+    with_audio: bool,
+) -> None:
+    flight = MemoryFlight(with_audio)
+    said: list[object] = []
+
+    async def say(voice: Voice, words: str) -> None:
+        began_s = trio.current_time()
+        with trio.move_on_after(3):
+            try:
+                said.append(await voice.speech(words))
+            except Unspoken as unspoken:
+                said.append(unspoken.reason)
+        said.append(round(trio.current_time() - began_s, 3))
+
+    async def main() -> None:
+        for words in ("yes?", "no?", "nothing", "yes?", "x" * 40):
+            await say(TappedVoice(Speaks(), flight), words)
+
+    async def again() -> None:
+        voice = RecordedVoice.of(log)
+        for words in ("yes?", "no?", "nothing", "yes?", "x" * 40, "something new"):
+            await say(voice, words)
+
+    run_seeded(main, seed=0)
+    then = said.copy()
+    said.clear()
+    entries = tuple(Entry(*orjson.loads(line)) for line in flight.lines)
+    log = attrs.evolve(eventful(), entries=entries)
+    run_seeded(again, seed=0)
+
+    assert [entry.content[0] for entry in entries] == ["is", "is", "is not", "is", "never"]
+    if not with_audio:
+        then = [b"\xff" * len(one) if isinstance(one, bytes) else one for one in then]
+    assert said == [*then, "the flight log has no such speech", 0.0]

@@ -22,7 +22,7 @@ import trio
 
 from actors.call import Limits, Plan, run_call
 from actors.control import CONFIRM_S, CallControl, Reply
-from actors.errors import ToolRefused
+from actors.errors import CarrierRefused, ToolRefused
 from actors.exits import Exit, Killed
 from actors.policy.record import CallFacts, CallRecord
 from actors.ports import (
@@ -307,13 +307,15 @@ class TappedCall:
 
     async def say(self, words: str) -> bool:
         """See `CallControl`."""
-        with self._told("say", words):
-            return await self.call.say(words)
+        with self._told("say", words) as deed:
+            deed.result = heard = await self.call.say(words)
+        return heard
 
     async def confirm(self, question: str, *, within_s: float = CONFIRM_S) -> Reply:
         """See `CallControl`."""
-        with self._told("confirm", question, within_s):
-            return await self.call.confirm(question, within_s=within_s)
+        with self._told("confirm", question, within_s) as deed:
+            deed.result = reply = await self.call.confirm(question, within_s=within_s)
+        return reply
 
     async def press(self, digits: str) -> None:
         """See `CallControl`."""
@@ -322,8 +324,9 @@ class TappedCall:
 
     async def transfer(self, to: Transfer) -> TransferOutcome:
         """See `CallControl`."""
-        with self._told("transfer"):
-            return await self.call.transfer(to)
+        with self._told("transfer") as deed:
+            deed.result = outcome = await self.call.transfer(to)
+        return outcome
 
     async def collect_digits(
         self,
@@ -352,12 +355,26 @@ class TappedCall:
         self.tap.note("tool", ["does", self.run, "change", instructions, language])
 
     @contextmanager
-    def _told(self, verb: str, *how: object) -> Iterator[None]:
+    def _told(self, verb: str, *how: object) -> Iterator[_Deed]:
         self.tap.note("tool", ["does", self.run, verb, *how])
+        deed = _Deed()
         try:
-            yield
+            yield deed
+            deed.outcome = "returned"
         finally:
-            self.tap.note("tool", ["did", self.run, verb])
+            if deed.outcome is None:
+                deed.outcome, _ = _how_it_ended(sys.exc_info()[1])
+            self.tap.note("tool", ["did", self.run, verb, deed.outcome, deed.result])
+
+
+@attrs.define(eq=False)
+class _Deed:
+    """What became of something that a tool did to its call."""
+
+    outcome: str | None = None
+    """In the words of a run's. `None`: it is being done."""
+    result: str | bool | None = None
+    """Never the caller's keys."""
 
 
 @attrs.define(eq=False)
@@ -372,26 +389,39 @@ class TappedTools:
         """See the `Tools` port."""
         self._runs += 1
         number = self._runs
-        self.tap.note("tool", ["begin", number, name, arguments])
+        begins: list[object] = ["begin", number, name, arguments, self.longest_s(name)]
+        self.tap.note("tool", begins)
         outcome, text = "failed", ""
         try:
             tapped = None if call is None else TappedCall(call, self.tap, number)
             text = await self.tools.run(name, arguments, tapped)
             outcome = "returned"
-        except ToolRefused as refused:
-            outcome, text = "refused", refused.reason
-            raise
         finally:
-            if outcome == "failed" and (kind := sys.exc_info()[0]) is not None:
-                # `SystemExit` too. Not its words: they may be a secret of the tool's own.
-                text = kind.__name__
-                outcome = "cancelled" if issubclass(kind, trio.Cancelled) else "failed"
+            if outcome == "failed":
+                outcome, text = _how_it_ended(sys.exc_info()[1])
             self.tap.note("tool", ["end", number, outcome, text])
         return text
 
     def longest_s(self, name: str) -> float | None:
         """See the `Tools` port."""
         return self.tools.longest_s(name)
+
+
+def _how_it_ended(error: BaseException | None) -> tuple[str, str]:
+    """What became of a tool that returned nothing, and what may be said about it.
+
+    Not the words of an exception that is not ours: they may be a secret of the tool's own.
+    """
+    match error:
+        case ToolRefused(reason) | CarrierRefused(reason):
+            return "refused", reason
+        case trio.Cancelled():
+            return "cancelled", trio.Cancelled.__name__
+        case BaseExceptionGroup() if error.subgroup(trio.Cancelled) is not None:
+            # A tool's own nursery brings its failures and our cancellation together.
+            return "cancelled", trio.Cancelled.__name__
+        case _:  # `SystemExit` too.
+            return "failed", type(error).__name__
 
 
 @attrs.define(eq=False)

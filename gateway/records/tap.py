@@ -42,8 +42,10 @@ Place = Literal[
     "call",
     "flight",
     "line",
+    "voice",
 ]
-"""Where something crossed. `flight` is what the log says about itself."""
+"""Where something crossed. `flight` is what the log says about itself; `line` and `voice` are what
+the gateway said that no session made."""
 
 Content = list[object] | str | orjson.Fragment
 """A list that begins with a word, the text of an event that is no JSON, or an event's own JSON."""

@@ -135,7 +135,7 @@ class _Reader:
                 self.speech_ms += _length_ms(audio)
             case "model.out", {"type": str(kind)}:
                 self._order(at_ms, kind, content, entry.session)
-            case "tool", ["begin", _, name, arguments]:
+            case "tool", ["begin", _, name, arguments, *_]:
                 self._add(at_ms, "tools", f"{RUN} {name}", arguments)
             case "call", ["ended", {"exit": "Crashed" as name, "error": str(error), **others}]:
                 # The words of an exception of then are not always known.

@@ -22,10 +22,11 @@ from gateway.lab.replaying.decisions import (
     ended_ms,
     goodbyes,
 )
-from gateway.lab.replaying.recorded import RecordedFiller, RecordedTools, word
+from gateway.lab.replaying.recorded import RecordedFiller, word
 from gateway.lab.replaying.recorded_line import RecordedLine
 from gateway.lab.replaying.recorded_model import RecordedModels
 from gateway.lab.replaying.recorded_phone import RecordedPhone
+from gateway.lab.replaying.recorded_tools import RecordedTools
 from gateway.lab.simulator.determinism import run_seeded
 from gateway.lab.virtual_time import VirtualClock
 from gateway.records.flight import MemoryFlight, run_recorded_call
@@ -41,8 +42,8 @@ from gateway.twilio.media import TwilioCarrier
 INSTANT_S: Final = 1e-6
 """Between what a peer says and what another one says at the same time: in virtual time, long
 enough for all that follows from the first."""
-PEERS: Final = {"phone.in", "phone.closed", "model.connect", "model.in", "model.closed"}
-"""Where a log may say what a peer did."""
+PEERS: Final = {"phone.in", "phone.closed", "model.connect", "model.in", "model.closed", "tool"}
+"""Where a log may say what a peer did, or a tool."""
 CLOSED: Final = {"phone.closed", "model.closed"}
 """Where it says that somebody was left."""
 GOES_ON_S: Final = 3.0
@@ -96,6 +97,7 @@ class _Stage:
     _phone: RecordedPhone = attrs.field(init=False)
     _line: RecordedLine = attrs.field(init=False)
     _models: RecordedModels = attrs.field(init=False)
+    _tools: RecordedTools = attrs.field(init=False)
     _flights: Sessions = attrs.field(init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _began_s: float = attrs.field(default=0.0, init=False)
@@ -105,6 +107,7 @@ class _Stage:
         self._began_s = trio.current_time()
         self._phone = RecordedPhone(self.log, self._now_ms)
         self._models = RecordedModels(self.log, self._now_ms)
+        self._tools = RecordedTools.of(self.log, self._now_ms)
         self._flights = Sessions(self.flight)
         header, plan = self.log.header, self.log.header.plan()
         session: RealtimeSession | LastingSession
@@ -128,7 +131,7 @@ class _Stage:
                     plan,
                     self._line,
                     session,
-                    tools=RecordedTools.of(self.log),
+                    tools=self._tools,
                     recorder=MemoryRecorder(),
                     store=MemoryStore(),
                     limits=header.limits,
@@ -189,9 +192,16 @@ class _Stage:
             after_s = 0.0 if said == leg else INSTANT_S
             at_s = self._began_s + entry.at_ms / 1000
             await trio.sleep_until(max(at_s, trio.current_time() + after_s))
-            self._line.say(entry)
-            (self._models if leg[0] == "model" else self._phone).say(entry)
             said = leg
+            match leg[0]:
+                case "tool":
+                    self._line.say(entry)
+                    self._tools.say(number)
+                case "model":
+                    self._models.say(entry)
+                case _:
+                    self._line.say(entry)
+                    self._phone.say(entry)
         if self.log.is_whole:
             await trio.sleep(GOES_ON_S)
             self.went_on = True
