@@ -38,8 +38,8 @@ from gateway.configuration.config import Config, check_serving
 from gateway.configuration.roster import LiveRoster, Roster
 from gateway.phone_call import Outside
 from gateway.session.realtime import Connect
-from gateway.tools.builtin import Means
 from gateway.tools.mcp_tools import McpServers
+from gateway.tools.means import Means
 from gateway.twilio import twiml
 from gateway.twilio.door import MediaDoor
 from gateway.twilio.left_message import KeepMessage, keep_in_folders, left_message
@@ -134,27 +134,30 @@ def create_app(
     public_web: Web = PublicWeb() if web is None else web
     mcp_web = PublicWeb()
     mcp = McpServers.of(config.mcp.values(), mcp_web)
+    rest = open_rest(config.twilio, twilio_transport)
+    outgoing = OutgoingCalls(random_bytes, has_room=lambda: calls.ready)
+    means = Means(
+        config=config,
+        utc_now=outside.utc_now,
+        rest=rest,
+        spending=outside.spending,
+        outgoing=outgoing,
+        own_numbers=roster.numbers,
+        web=public_web,
+        mcp=mcp,
+    )
     calls = Calls(
         open_session=open_session
         or partial(
-            phone_call.open_session, config, tools, outside, connect_for=connect_for, mcp=mcp
+            phone_call.open_session, config, tools, outside, connect_for=connect_for, means=means
         ),
         run_call=run_call
-        or partial(
-            phone_call.take_call,
-            config,
-            tools,
-            outside,
-            observer=observer,
-            web=public_web,
-            mcp=mcp,
-        ),
+        or partial(phone_call.take_call, config, tools, outside, observer=observer, means=means),
         is_recorded=outside.store.has,
         tokens=StreamTokens(random_bytes),
         max_concurrent=config.calls.max_concurrent,
     )
     origin = Origin.of(config)
-    rest = open_rest(config.twilio, twilio_transport)
     app = QuartTrio("gateway", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_S
@@ -162,16 +165,8 @@ def create_app(
     app.extensions["calls"] = calls
     # And how agents are exchanged, for the calls that come from then on.
     app.extensions["roster"] = roster
-    outgoing = OutgoingCalls(random_bytes, has_room=lambda: calls.ready)
-    # What the tools of the gateway's own reach the world by.
-    app.extensions["means"] = Means(
-        config=config,
-        utc_now=outside.utc_now,
-        rest=rest,
-        spending=outside.spending,
-        outgoing=outgoing,
-        own_numbers=roster.numbers,
-    )
+    # And what tools reach the world by, for who opens sessions and runs calls itself.
+    app.extensions["means"] = means
     messages = keep_message or keep_in_folders(config.calls.directory)
     door = FrontDoor(
         calls, origin, roster, messages, config.twilio.api_url, outgoing, outside.keep_outgoing

@@ -32,11 +32,10 @@ from gateway.session.lasting import LastingSession, Which
 from gateway.session.realtime import Connect, RealtimeSession, connect_to
 from gateway.session.session_settings import listening, session_settings, suited_to
 from gateway.session.speaking import Voices
-from gateway.tools.mcp_tools import McpServers
+from gateway.tools.means import Means
 from gateway.tools.outgoing_task import OPENING, with_task
 from gateway.tools.toolset import Toolset, tools_of
 from gateway.twilio.outgoing_end import KeepOutgoing, keep_ends_in_folders, keep_no_ends
-from gateway.web.public_web import Web
 
 TOLD_S: Final = 10.0
 """For telling whoever was called that the longest length is reached."""
@@ -161,7 +160,7 @@ def open_session(
     nursery: trio.Nursery,
     *,
     connect_for: Callable[[str], Connect] | None = None,
-    mcp: McpServers | None = None,
+    means: Means | None = None,
 ) -> LastingSession:
     """Begin to connect a session in `nursery`; returns at once. Its flight log begins here.
 
@@ -172,7 +171,7 @@ def open_session(
         incoming: The call it is for.
         nursery: Keeps its sockets.
         connect_for: How to reach a model, by its name; by default as the configuration says.
-        mcp: The servers that the gateway is connected to.
+        means: What its tools reach the world by.
 
     Raises:
         SessionRefused: There is no key to connect with.
@@ -180,7 +179,7 @@ def open_session(
     """
     if config.openai.api_key is None:
         raise SessionRefused("no_api_key", "OPENAI_API_KEY is not set")
-    agent, toolbox = incoming.agent.settings, tools_of(incoming.agent, toolbox, mcp=mcp)
+    agent, toolbox = incoming.agent.settings, tools_of(incoming.agent, toolbox, means)
     ways = {"first": (agent.model, config.openai), "fallback": _fallback(agent, config.openai)}
     flight = outside.flight(incoming.call_sid)
 
@@ -258,15 +257,14 @@ async def take_call(
     carrier: Carrier,
     *,
     observer: Observer | None = None,
-    web: Web | None = None,
-    mcp: McpServers | None = None,
+    means: Means | None = None,
 ) -> Exit:
     """Run an announced call on its stream, to its end and its records.
 
-    Its tools that are HTTP requests go over `web`, those of MCP servers to `mcp`.
+    Its tools reach the world by `means`.
     """
     incoming, agent = offer.incoming, offer.incoming.agent.settings
-    toolbox = tools_of(incoming.agent, toolbox, web, mcp)
+    toolbox = tools_of(incoming.agent, toolbox, means)
     facts = CallFacts(
         call_sid=incoming.call_sid,
         stream_sid=offer.stream_sid or "",

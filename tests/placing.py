@@ -47,7 +47,7 @@ from gateway.phone_call import Outside
 from gateway.records.recording import MemoryRecorder
 from gateway.records.store import MemoryStore
 from gateway.session.realtime import Connect, Use
-from gateway.tools.builtin import Means
+from gateway.tools.means import Means
 from gateway.tools.outgoing import make_call, send_sms
 from gateway.twilio.outgoing_end import OutgoingEnd
 from tests.moving import ACCOUNT_SID, PASSWORD, PUBLIC_URL, Stage

@@ -18,8 +18,9 @@ from gateway.knowledge.library import PER_DOCUMENT_MAX, Found, Library
 from gateway.knowledge.live import Knowledge, NotReady, StillKnowledge
 from gateway.knowledge.passages import Passage
 from gateway.knowledge.terms import TERMS_MAX, folded, splits, stem, terms
-from gateway.tools.builtin import Means, builtin_tools
+from gateway.tools.builtin import builtin_tools
 from gateway.tools.knowledge import ANSWER_BYTES, answer
+from gateway.tools.means import Means
 from tests.knowledge_corpus import ANSWERS, ELSEWHERE, QUESTIONS, corpus
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,10 +28,12 @@ from gateway.configuration.agents import Agent
 from gateway.configuration.config import Config, ConfigError, Secret, load
 from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.roster import Roster
+from gateway.configuration.settings import Config
 from gateway.tools.http_tools import MAYBE_DONE
 from gateway.tools.mcp_connection import AT_ONCE_MAX, PAGES_MAX, McpConnection
 from gateway.tools.mcp_listing import TOOLS_MAX, Listed
 from gateway.tools.mcp_tools import McpServers, McpTools
+from gateway.tools.means import Means
 from gateway.tools.toolset import Layered, tools_of
 from gateway.web.public_web import PublicWeb
 from tests.mcp_servers import (
@@ -597,7 +600,8 @@ async def test_a_gateway_whose_server_is_down_serves_calls_without_its_tools() -
     async with trio.open_nursery() as nursery:
         nursery.start_soon(servers.run)
         await trio.sleep(0.05)
-        assert tools_of(agent, Toolbox(), mcp=servers).schemas() == ()
+        means = Means(config=Config(), utc_now=lambda: datetime.now(UTC), mcp=servers)
+        assert tools_of(agent, Toolbox(), means).schemas() == ()
         servers.close()
     await web.aclose()
 

@@ -24,7 +24,8 @@ from gateway.lab.twilio.api_create import AccountRules
 from gateway.lab.twilio.twilio_api import ApiFault, TwilioApi
 from gateway.permission.caps import Caps, MemorySpending, Spending, SpendingFailed, Wish
 from gateway.permission.numbers import Reach, dialable
-from gateway.tools.builtin import BUILTIN, Means, builtin_tools
+from gateway.tools.builtin import BUILTIN, builtin_tools
+from gateway.tools.means import Means
 from gateway.tools.outgoing import read_back_call, read_back_sms
 from gateway.twilio.outgoing import OutgoingCalls
 from gateway.twilio.twilio_rest import CREATE_S, open_rest

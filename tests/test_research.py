@@ -33,7 +33,8 @@ from gateway.configuration.tool_settings import ResearchSettings
 from gateway.lab.openai.admission import WRONG_KEY
 from gateway.lab.openai.responses_rules import REASONING, REQUEST, SEARCH, Cited, Research
 from gateway.lab.openai.responses_server import ResponsesServer
-from gateway.tools.builtin import Means, builtin_tools
+from gateway.tools.builtin import builtin_tools
+from gateway.tools.means import Means
 from gateway.tools.research import ANSWER_BYTES, BODY_BYTES, Tally, answer
 from gateway.tools.responses_wire import (
     SOURCES_MAX,

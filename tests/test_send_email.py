@@ -14,8 +14,9 @@ from actors.toolbox import Toolbox
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import EmailSettings
-from gateway.tools.builtin import Means, builtin_tools
+from gateway.tools.builtin import builtin_tools
 from gateway.tools.mail import Letter, Mailer, NotMailed
+from gateway.tools.means import Means
 from gateway.tools.send_email import LONGEST_S, WITHIN_S, read_back
 from tests.calls import RefusingCall
 from tests.mail_servers import mail_server, settings_for

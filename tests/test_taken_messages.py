@@ -15,8 +15,9 @@ from actors.errors import ToolRefused
 from actors.toolbox import Toolbox
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import CallSettings, Config
-from gateway.tools.builtin import Means, builtin_tools
+from gateway.tools.builtin import builtin_tools
 from gateway.tools.mail import NotMailed
+from gateway.tools.means import Means
 from gateway.tools.taken import (
     FULL,
     LOST,

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from actors.policy.risk import Risk
+from actors.toolbox import ToolSchema
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import is_loopback
-from gateway.configuration.tool_settings import BuiltinTool
+from gateway.configuration.tool_settings import BuiltinTool, PolicySettings
 
 if TYPE_CHECKING:
     from gateway.configuration.settings import Config
@@ -131,3 +133,10 @@ def _login(section: str, user: str | None, password: object) -> Iterator[Flaw]:
     if (user is None) != (password is None):
         key, other = ("user", "password") if password is None else ("password", "user")
         yield section, key, f"and {section}.{other} go together: write both or neither"
+
+
+def risk_of(schema: ToolSchema, policy: PolicySettings) -> Risk:
+    """Of a tool: what the owner decided, or else what the tool says of itself."""
+    if schema.name in policy.high:
+        return "high"
+    return "low" if schema.name in policy.low else schema.risk

@@ -39,7 +39,7 @@ from gateway.tools.ical import (
 from gateway.tools.words import many_lines, one_line
 
 if TYPE_CHECKING:
-    from gateway.tools.builtin import Means
+    from gateway.tools.means import Means
 
 WITHIN_S: Final = 8.0
 """For all that is asked of the calendar for one tool call."""

@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import attrs
-import httpx
 
 from actors.policy.risk import Risk
 from actors.toolbox import ReadBack, Toolbox, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
-from gateway.knowledge.live import Knowledge
-from gateway.permission.caps import MemorySpending, Spending
 from gateway.tools import appointments, messages, outgoing, send_email
-from gateway.tools.diary import Diary
 from gateway.tools.knowledge import LOOK_UP_S, make_query_knowledge
-from gateway.tools.mail import Mailer
-from gateway.tools.research import Tally, longest_s, make_web_research
-from gateway.tools.taken import TakenMessages
-from gateway.twilio.outgoing import OutgoingCalls
-from gateway.twilio.twilio_rest import TwilioRest
-
-
-@attrs.frozen(kw_only=True)
-class Means:
-    """What they reach the world by. One per process."""
-
-    config: Config
-    utc_now: Callable[[], datetime]
-    rest: TwilioRest | None = None
-    """The carrier's account; `None`: there is none."""
-    transport: httpx.AsyncBaseTransport | None = None
-    """Of requests to servers that the configuration names; `None`: the network."""
-    spending: Spending = attrs.field(factory=MemorySpending)
-    """What calls and messages have cost."""
-    outgoing: OutgoingCalls | None = None
-    """The calls that were placed; `None`: none can be."""
-    own_numbers: Callable[[], tuple[str, ...]] = tuple
-    """What this gateway answers now, beside what the configuration said when it began."""
-    mailer: Mailer | None = None
-    """Takes letters to a mail server; `None`: to the one of the configuration, in a thread."""
-    taken: TakenMessages | None = None
-    """Keeps what callers left; `None`: in the folders of their calls, in a thread."""
-    diary: Diary | None = None
-    """The owner's calendar; `None`: the one of the configuration, over CalDAV."""
-    knowledge: Knowledge | None = None
-    """What `query_knowledge` looks into; `None`: there is nothing."""
-    questions: Tally = attrs.field(factory=Tally)
-    """Those that `web_research` asked."""
+from gateway.tools.means import Means
+from gateway.tools.research import longest_s, make_web_research
 
 
 @attrs.frozen
@@ -88,8 +52,17 @@ BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
 
 def builtin_tools(means: Means, agent: AgentSettings) -> Toolbox:
     """Those that an agent has by its settings."""
+    return _made(agent.builtin_tools, means, agent)
+
+
+def message_tool(means: Means, agent: AgentSettings) -> Toolbox:
+    """The one that takes messages, for an agent whose settings may not name it."""
+    return _made(("take_message",), means, agent)
+
+
+def _made(names: Iterable[BuiltinTool], means: Means, agent: AgentSettings) -> Toolbox:
     box = Toolbox()
-    for name in dict.fromkeys(agent.builtin_tools):
+    for name in dict.fromkeys(names):
         one = BUILTIN[name]
         box.add(
             one.make(means, agent),

@@ -17,7 +17,7 @@ from gateway.knowledge.live import NotReady
 from gateway.tools.bounded import shortened, size_bytes
 
 if TYPE_CHECKING:
-    from gateway.tools.builtin import Means
+    from gateway.tools.means import Means
 
 ANSWER_BYTES: Final = 6 * 1024
 """Of JSON. More than a phone call has time for is paid for with every turn that follows."""

@@ -18,7 +18,7 @@ from gateway.tools.taken import MessagesInFolders, NotKept, TakenMessage
 from gateway.tools.words import many_lines, one_line
 
 if TYPE_CHECKING:
-    from gateway.tools.builtin import Means
+    from gateway.tools.means import Means
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

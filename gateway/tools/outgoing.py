@@ -28,7 +28,7 @@ from gateway.twilio.outgoing import RING_S, OutgoingCall
 from gateway.twilio.twilio_rest import TwilioRest, Unclear
 
 if TYPE_CHECKING:
-    from gateway.tools.builtin import Means
+    from gateway.tools.means import Means
 
 LONGEST_TASK: Final = 500
 LONGEST_TEXT: Final = 1600

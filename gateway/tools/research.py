@@ -35,7 +35,7 @@ from gateway.tools.responses_wire import (
 )
 
 if TYPE_CHECKING:
-    from gateway.tools.builtin import Means
+    from gateway.tools.means import Means
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from gateway.tools.smtp import SmtpMailer
 from gateway.tools.words import many_lines, one_line
 
 if TYPE_CHECKING:
-    from gateway.tools.builtin import Means
+    from gateway.tools.means import Means
 
 WITHIN_S: Final = 20.0
 """For the mail server. Its commands take tens of milliseconds, but for a first greeting that some

@@ -16,9 +16,10 @@ from actors.messages import HANGUP
 from actors.ports import Tools, Transfer
 from actors.toolbox import Toolbox, ToolFunction, ToolSchema
 from gateway.configuration.agents import Agent, AgentSettings
+from gateway.configuration.tool_rules import risk_of
+from gateway.tools.builtin import builtin_tools, message_tool
 from gateway.tools.http_tools import HttpTools
-from gateway.tools.mcp_tools import McpServers
-from gateway.web.public_web import Web
+from gateway.tools.means import Means
 
 Keys = Annotated[
     str,
@@ -90,35 +91,41 @@ def toolbox_of(agent: AgentSettings, base: Toolset) -> Toolset:
     """
     own = Toolbox()
     if agent.phone_menus:
-        own.add(send_dtmf)
+        own.add(send_dtmf, risk="low")
     if agent.transfer_to is not None:
-        own.add(_transfer_call(agent, agent.transfer_to))
+        own.add(_transfer_call(agent, agent.transfer_to), risk="low")
     return Layered(base, own) if own.schemas() else base
 
 
-def tools_of(
-    agent: Agent, base: Toolset, web: Web | None = None, mcp: McpServers | None = None
-) -> Toolset:
+def tools_of(agent: Agent, base: Toolset, means: Means | None = None) -> Toolset:
     """All that this agent may call.
 
     Of two with a name, the earlier one is it: the tools of its files, `base`, HTTP requests,
-    what its settings bring, and those of MCP servers.
+    what its settings bring, what comes with the gateway, and those of MCP servers.
 
     Args:
         agent: Whose tools.
         base: Those of the host application.
-        web: What HTTP requests go over; `None`: they are refused.
-        mcp: The servers that the gateway is connected to; `None`: none.
+        means: What tools reach the world by; `None`: those that need them are refused, or are
+            not there.
 
     """
+    tools = base
     if agent.http_tools:
-        base = Layered(base, HttpTools(agent.http_tools, web))
-    files = base if agent.tools is None else Layered(agent.tools, base)
-    own = toolbox_of(agent.settings, files)
-    if not agent.mcp or mcp is None:
-        return own
-    # Below all others: whatever a server calls its tools, it takes nobody's place.
-    return Layered(own, mcp.tools_of(agent.mcp))
+        tools = Layered(tools, HttpTools(agent.http_tools, None if means is None else means.web))
+    if agent.tools is not None:
+        tools = Layered(agent.tools, tools)
+    tools = toolbox_of(agent.settings, tools)
+    if means is None:
+        return tools
+    tools = Layered(tools, builtin_tools(means, agent.settings))
+    if agent.mcp and means.mcp is not None:
+        # Below all others: whatever a server calls its tools, it takes nobody's place.
+        tools = Layered(tools, means.mcp.tools_of(agent.mcp))
+    if any(risk_of(schema, means.config.policy) == "high" for schema in tools.schemas()):
+        # What a stranger is offered who asks for one of those.
+        tools = Layered(tools, message_tool(means, agent.settings))
+    return tools
 
 
 async def send_dtmf(digits: Keys, call: CallControl) -> dict[str, str]:
