@@ -92,7 +92,7 @@ def test_every_key_of_a_tool_that_is_a_request_is_documented_with_its_default() 
 
 
 def test_the_example_of_a_tool_that_is_a_request_is_one(tmp_path: Path) -> None:
-    text = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
+    text = (Path(__file__).parent.parent / "docs" / "tools.md").read_text()
     example = text.partition("## Tools that are HTTP")[2].partition("```toml\n")[2]
     (tmp_path / "offhook.toml").write_text(example.partition("```")[0])
     config = load(tmp_path / "offhook.toml", {"ORDER_TOKEN": "t"})

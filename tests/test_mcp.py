@@ -28,7 +28,6 @@ from gateway.configuration.agents import Agent
 from gateway.configuration.config import Config, ConfigError, Secret, load
 from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.roster import Roster
-from gateway.configuration.settings import Config
 from gateway.tools.http_tools import MAYBE_DONE
 from gateway.tools.mcp_connection import AT_ONCE_MAX, PAGES_MAX, McpConnection
 from gateway.tools.mcp_listing import TOOLS_MAX, Listed
