@@ -83,6 +83,11 @@ class ToolRefused(Exception):
 
 
 @attrs.frozen
+class OutcomeUnknown(ToolRefused):
+    """A tool does not know whether it took effect. It is not tried again; the reason says so."""
+
+
+@attrs.frozen
 class Unspoken(Exception):
     """Words could not be made into speech, or not certainly these words."""
 

@@ -21,6 +21,10 @@ from actors.wire.openai_session import SessionSettings
 from gateway.calls import IncomingCall, Offer
 from gateway.configuration.agents import AgentSettings, instructions_for
 from gateway.configuration.config import CallSettings, Config, OpenAISettings
+from gateway.permission import audit_log
+from gateway.permission.audit_log import AuditLog, MemoryAudit, SqliteAudit
+from gateway.permission.effects import Effects
+from gateway.permission.guarding import guarded
 from gateway.records.flight import FILE_NAME, FileFlight, run_recorded_call
 from gateway.records.recording import WavRecorder
 from gateway.records.store import FolderStore, call_folder
@@ -57,21 +61,27 @@ class Outside:
     """Renders it, beside a call of this agent; `None`: nobody does."""
     voice: Callable[[AgentSettings, Connect], Voice] | None = None
     """Makes the gateway's own voice in a call of this agent; `None`: it has none."""
+    audit: AuditLog = attrs.field(
+        default=attrs.Factory(lambda self: MemoryAudit(self.utc_now), takes_self=True)
+    )
+    """Where decisions about tools are written down; by default only for as long as this lasts."""
 
     @classmethod
     def of(cls, config: Config) -> Outside:
         """The disk, and the clock on the wall."""
         root = config.calls.directory
         lines = Lines(root / "lines")
+        utc_now = partial(datetime.now, UTC)
         return cls(
             store=FolderStore(root),
             recorder=lambda call_sid: WavRecorder(call_folder(root, call_sid) / "recording.wav"),
-            utc_now=partial(datetime.now, UTC),
+            utc_now=utc_now,
             flight=partial(_flight, config.calls),
             line=lines.of,
             # A model that is reached without TLS is on this machine: a rehearsal's, and no voice.
             prepare=lines.prepare if config.openai.realtime_url.startswith("wss:") else None,
             voice=Voices().of,
+            audit=SqliteAudit(root / audit_log.FILE_NAME, utc_now),
         )
 
 
@@ -223,10 +233,12 @@ async def take_call(
     *,
     observer: Observer | None = None,
     web: Web | None = None,
+    effects: Effects | None = None,
 ) -> Exit:
     """Run an announced call on its stream, to its end and its records.
 
-    Its tools that are HTTP requests go over `web`.
+    Its tools that are HTTP requests go over `web`; what tools do is done in `effects`, or in the
+    call itself if there are none.
     """
     incoming, agent = offer.incoming, offer.incoming.agent.settings
     toolbox = tools_of(incoming.agent, toolbox, web)
@@ -259,7 +271,7 @@ async def take_call(
         ),
         carrier,
         offer.session,
-        tools=toolbox,
+        tools=guarded(toolbox, config, incoming, outside.audit, effects=effects),
         recorder=outside.recorder(incoming.call_sid),
         store=outside.store,
         limits=Limits(call_s=agent.max_call_s or config.calls.max_call_s),

@@ -43,6 +43,7 @@ from gateway.configuration.config import (
     TwilioSettings,
 )
 from gateway.configuration.http_tool import HttpTool
+from gateway.configuration.tool_settings import PolicySettings
 from gateway.lab.openai.model_server import ModelServer
 from gateway.lab.rehearsing.scenario import Expectation, parse
 from gateway.lab.rehearsing.verdict import judge
@@ -198,6 +199,7 @@ async def gateway(
     twilio: TwilioSettings | None = None,
     public_url: str | None = None,
     tools: Mapping[str, HttpTool] | None = None,
+    policy: PolicySettings | None = None,
 ) -> AsyncIterator[Gateway]:
     """Serve a gateway and its model, with nothing left of either at the end of the block."""
     async with rehearsal_model(model_yaml, noise) as model, trio.open_nursery() as nursery:
@@ -208,6 +210,7 @@ async def gateway(
             openai=OpenAISettings(api_key=Secret("sk-test"), realtime_url=model.url),
             twilio=twilio or TwilioSettings(),
             tools=tools or {},
+            policy=policy or PolicySettings(),
         )
         app = create_app(config)
         stop = trio.Event()

@@ -89,9 +89,9 @@ def toolbox_of(agent: AgentSettings, base: Toolset) -> Toolset:
     """
     own = Toolbox()
     if agent.phone_menus:
-        own.add(send_dtmf)
+        own.add(send_dtmf, risk="low")
     if agent.transfer_to is not None:
-        own.add(_transfer_call(agent, agent.transfer_to))
+        own.add(_transfer_call(agent, agent.transfer_to), risk="low")
     return Layered(base, own) if own.schemas() else base
 
 
