@@ -83,8 +83,8 @@ class ToolRefused(Exception):
 
 
 @attrs.frozen
-class OutcomeUnknown(ToolRefused):
-    """A tool does not know whether it took effect. It is not tried again; the reason says so."""
+class EffectUnknown(ToolRefused):
+    """A tool was run, and nobody knows whether it took effect. It must not be run again for it."""
 
 
 @attrs.frozen

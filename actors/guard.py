@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from actors.control import CONFIRM_S, CallControl, Reply
-from actors.errors import AuditFailed, CarrierRefused, OutcomeUnknown, ToolRefused, Unspoken
+from actors.errors import AuditFailed, CarrierRefused, EffectUnknown, ToolRefused, Unspoken
 from actors.messages import HANGUP
 from actors.policy.arguments import Arguments, digest_of
 from actors.policy.audit import ENDS, AuditEvent, AuditRow
@@ -150,7 +150,7 @@ class InCall:
 def outcome_of(error: BaseException) -> tuple[AuditEvent, str]:
     """What is written of an effect that raised. Not its words: they may be somebody's secret."""
     match error:
-        case OutcomeUnknown():
+        case EffectUnknown():
             return "unknown", "no answer"
         case ToolRefused() | CarrierRefused():
             return "failed", "refused"

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from actors.control import Reply
-from actors.errors import AuditFailed, OutcomeUnknown, ToolRefused
+from actors.errors import AuditFailed, EffectUnknown, ToolRefused
 from actors.guard import ASKED_MOST, NO_VOICE, NOT_DECIDED, NOT_WRITTEN, NOT_YOURS
 from actors.policy.arguments import LONGEST_CHARS, Arguments, digest_of
 from actors.policy.audit import ENDS
@@ -299,7 +299,7 @@ async def test_who_hangs_up_leaves_one_last_row(
     ("error", "event", "detail"),
     [
         (ToolRefused("no"), "failed", "refused"),
-        (OutcomeUnknown("maybe"), "unknown", "no answer"),
+        (EffectUnknown("maybe"), "unknown", "no answer"),
         (LookupError("secret"), "failed", "LookupError"),
         (SystemExit(3), "failed", "SystemExit"),
         (ExceptionGroup("", [LookupError("secret")]), "failed", "ExceptionGroup"),

@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from actors.control import CallControl
-from actors.errors import OutcomeUnknown, ToolRefused
+from actors.errors import EffectUnknown, ToolRefused
 from actors.messages import HANGUP
 from actors.toolbox import ARGUMENTS_MAX_CHARS, ToolSchema
 from gateway.configuration.http_tool import PLACEHOLDER, HttpTool
@@ -87,7 +87,7 @@ class HttpTools:
         except Unanswered as unanswered:
             log.warning("http_tool.unanswered", tool=name, why=unanswered.why)
             if unanswered.maybe_done:
-                raise OutcomeUnknown(f"{unanswered}; {MAYBE_DONE}") from None
+                raise EffectUnknown(f"{unanswered}; {MAYBE_DONE}") from None
             raise ToolRefused(str(unanswered)) from None
         log.info("http_tool.answered", tool=name, status=answer.status, bytes=len(answer.body))
         return told(answer)
