@@ -17,7 +17,7 @@ from actors.control import CONFIRM_S, CallControl, Reply
 from actors.errors import AuditFailed, CarrierRefused, EffectUnknown, ToolRefused, Unspoken
 from actors.messages import HANGUP
 from actors.policy.arguments import Arguments, digest_of
-from actors.policy.audit import ENDS, AuditEvent, AuditRow
+from actors.policy.audit import ENDS, AuditEvent, AuditRow, shown
 from actors.policy.risk import Risk, Step, Tier, step_for
 from actors.ports import Audit, Tools
 from actors.toolbox import ToolSchema
@@ -28,8 +28,6 @@ ASKED_MOST: Final = 10
 """Questions to one caller, in one call: whoever is asked over and over says yes in the end."""
 LAST_WORD_S: Final = 0.2
 """For the row that says how it ended, when the call is ending too. A call is gone in 250 ms."""
-SHOWN_CHARS: Final = 64
-"""Of names that the model or the carrier made up, in a row."""
 
 NOT_YOURS: Final = (
     "only the owner can have this done, and this caller is not known to be the owner. Say so, and "
@@ -241,21 +239,21 @@ class GuardedTools:
 
     def _wanted(self, name: str, arguments: str, tool_call_id: str) -> _Wanted:
         schema = next((one for one in self.tools.schemas() if one.name == name), None)
-        shown, parsed, flaw = _shown(name), None, None
+        parsed, flaw = None, None
         try:
             parsed = Arguments.parse(arguments)
         except ToolRefused as refused:
             flaw = refused.reason
         if schema is None:
             names = ", ".join([*(one.name for one in self.tools.schemas()), HANGUP])
-            flaw = f"there is no tool {shown!r}; there are: {names}"
+            flaw = f"there is no tool {shown(name)!r}; there are: {names}"
         elif tool_call_id and tool_call_id in self._seen:
             flaw = "not run: this very call was answered before"
         self._seen.add(tool_call_id)
         text = arguments if parsed is None else parsed.text
         return _Wanted(
             tool_call_id=tool_call_id,
-            name=shown,
+            name=shown(name),
             schema=schema,
             arguments=parsed,
             digest=digest_of(self.call_sid, name, text),
@@ -307,7 +305,9 @@ class GuardedTools:
             await self._end(wanted, "refused", "not the owner", asked)
             raise ToolRefused(NOT_YOURS)
         await self._write(wanted, asked)
-        # Before anybody types a number for what cannot be asked.
+        # Before anybody types a number for what cannot be done or asked.
+        if schema.check is not None:
+            schema.check(arguments.text)
         question = self.read_out(schema, arguments.values)
         if step is Step.VERIFY:
             await self._verify(wanted, call)
@@ -359,12 +359,12 @@ class GuardedTools:
         return AuditRow(
             event=event,
             call_sid=self.call_sid,
-            tool_call_id=_shown(wanted.tool_call_id),
+            tool_call_id=shown(wanted.tool_call_id),
             tool=wanted.name,
             digest=wanted.digest,
             risk=wanted.risk,
             tier=self._tier,
-            caller=_shown(self.caller.number),
+            caller=shown(self.caller.number),
             arguments="" if arguments is None else arguments.text,
             detail=detail,
         )
@@ -399,8 +399,3 @@ class GuardedTools:
 
 def _cry(error: AuditFailed, tool: str, lost: AuditEvent) -> None:
     log.error("audit.failed", reason=error.reason, tool=tool, lost=lost)
-
-
-def _shown(text: str) -> str:
-    """A name of somebody else's, as far as a row may hold it."""
-    return "".join(filter(str.isprintable, text[:SHOWN_CHARS]))

@@ -271,7 +271,9 @@ async def take_call(
         ),
         carrier,
         offer.session,
-        tools=guarded(toolbox, config, incoming, outside.audit, effects=effects),
+        tools=guarded(
+            *(toolbox, config, incoming, outside.audit, outside.utc_now), effects=effects
+        ),
         recorder=outside.recorder(incoming.call_sid),
         store=outside.store,
         limits=Limits(call_s=agent.max_call_s or config.calls.max_call_s),

@@ -41,13 +41,13 @@ class AskedCall(RefusingCall):
     wait_s: float = 0.0
 
     async def say(self, words: str) -> bool:
-        await trio.sleep(self.wait_s)
         self.said.append(words)
+        await trio.sleep(self.wait_s)
         return True
 
     async def confirm(self, question: str, *, within_s: float = CONFIRM_S) -> Reply:
-        await trio.sleep(min(self.wait_s, within_s))
         self.questions.append(question)
+        await trio.sleep(min(self.wait_s, within_s))
         return self.reply
 
     async def collect_digits(
@@ -58,9 +58,12 @@ class AskedCall(RefusingCall):
         first_s: float = 10.0,
         between_s: float = 4.0,
         private: bool = False,
+        fresh: bool = False,
     ) -> str:
         assert private, f"{end_key} {first_s} {between_s}"
-        await trio.sleep(self.wait_s)
+        assert fresh
+        # Nobody types before they hear the first word.
+        await trio.sleep(max(self.wait_s, 0.1) if self.typed else self.wait_s)
         return self.typed.pop(0)[:most] if self.typed else ""
 
 

@@ -178,6 +178,16 @@ async def test_an_unknown_tool_is_refused_and_written_down_without_what_it_might
     assert "\n" not in audit.rows[0].tool
 
 
+async def test_nobody_is_asked_about_arguments_that_do_not_fit() -> None:
+    done, audit, proven, call = Done(), MemoryAudit(utc_now), Proven(), AskedCall()
+    with pytest.raises(ToolRefused, match="amount"):
+        await guard_of(done, audit, verifier=proven).run(
+            "pay", '{"to": "Anna", "amount": "much"}', call
+        )
+
+    assert (proven.asked, call.questions) == (0, [])
+
+
 @pytest.mark.parametrize("rows_left", [0, 1, 2, 3])
 async def test_what_cannot_be_written_down_is_not_done(rows_left: int) -> None:
     done, audit = Done(), FailingAudit(utc_now, rows_left)

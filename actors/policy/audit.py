@@ -20,6 +20,14 @@ ENDS: Final[frozenset[AuditEvent]] = frozenset(
 )
 """Every call of the model's that was `asked` for comes to exactly one of these."""
 
+SHOWN_CHARS: Final = 64
+"""Of names that the model or the carrier made up, in a row."""
+
+
+def shown(text: str) -> str:
+    """A name of somebody else's, as far as a row may hold it."""
+    return "".join(filter(str.isprintable, text[:SHOWN_CHARS]))
+
 
 @attrs.frozen(kw_only=True)
 class AuditRow:

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from actors.errors import AuditFailed
-from actors.policy.audit import ENDS, AuditEvent, AuditRow
+from actors.policy.audit import ENDS, AuditRow
 from actors.policy.risk import Tier
 from actors.ports import Audit
 
@@ -92,7 +92,7 @@ class Written:
 class Wanted:
     """Which rows to count. What is `None` is whatever it is."""
 
-    events: Collection[AuditEvent]
+    events: Collection[str]
     since: datetime | None = None
     caller: str | None = None
     tool: str | None = None
@@ -101,6 +101,10 @@ class Wanted:
 
 class AuditLog(Audit, Protocol):
     """An `Audit` that can be asked about its rows."""
+
+    @property
+    def alone(self) -> trio.Lock:
+        """Held by who counts rows, and writes one that depends on how many there were."""
 
     async def count(self, wanted: Wanted) -> int:
         """How many of the rows are such. Cancellable.
@@ -160,6 +164,7 @@ class MemoryAudit:
     """An `AuditLog` that only remembers: virtual time has no place for threads."""
 
     utc_now: Callable[[], datetime]
+    alone: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     written: list[Written] = attrs.field(factory=list[Written], init=False)
 
     @property
@@ -199,6 +204,7 @@ class SqliteAudit:
 
     path: Path
     utc_now: Callable[[], datetime]
+    alone: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(1), init=False
     )

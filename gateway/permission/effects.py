@@ -240,11 +240,17 @@ class LentCall:
         first_s: float = 10.0,
         between_s: float = 4.0,
         private: bool = False,
+        fresh: bool = False,
     ) -> str:
         """See `CallControl`."""
         return await self._while_it_lasts(
             lambda: self.call.collect_digits(
-                most=most, end_key=end_key, first_s=first_s, between_s=between_s, private=private
+                most=most,
+                end_key=end_key,
+                first_s=first_s,
+                between_s=between_s,
+                private=private,
+                fresh=fresh,
             )
         )
 

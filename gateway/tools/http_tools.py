@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -68,6 +69,7 @@ class HttpTools:
                 risk=one.risk,
                 read_back=one.read_back,
                 longest_s=one.longest_s,
+                check=partial(checked, one),
             )
             for one in self._tools
         )
