@@ -160,11 +160,13 @@ class Voice(Protocol):
 class Audit(Protocol):
     """Where decisions about tools are written down."""
 
-    async def write(self, row: AuditRow) -> None:
-        """Return when the row is safe from a crash, and not before. Cancellable.
+    async def write(self, *rows: AuditRow) -> None:
+        """Return when all of them are safe from a crash, and not before; or none is. Cancellable.
+
+        Cancelled, they may have been written.
 
         Raises:
-            AuditFailed: It could not be written. What it decides must not happen then.
+            AuditFailed: They could not be written. What they decide must not happen then.
 
         """
 

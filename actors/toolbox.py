@@ -51,6 +51,9 @@ class ToolSchema:
     """What the caller confirms; `None`: name and arguments as they are."""
     longest_s: float | None = None
     """How long a run may take; `None`: as long as any other."""
+    check: Callable[[str], object] | None = attrs.field(default=None, eq=False, repr=False)
+    """Raises `ToolRefused` for arguments that do not fit, so that nobody is asked about them;
+    `None`: only a run says."""
 
 
 @attrs.frozen
@@ -174,10 +177,12 @@ class Toolbox:
         description = (inspect.getdoc(function) or "").partition("\n\n")[0]
         parameters.pop("title", None)
         parameters.setdefault("properties", {})
-        schema = ToolSchema(name, description, parameters, risk, read_back, longest_s)
-        self._tools[name] = _Tool(
-            schema, function, pydantic.TypeAdapter(model), next(iter(calls), None)
+        arguments = pydantic.TypeAdapter[Any](model)
+        schema = ToolSchema(
+            *(name, description, parameters, risk, read_back, longest_s),
+            check=lambda text: _validated(arguments, text),
         )
+        self._tools[name] = _Tool(schema, function, arguments, next(iter(calls), None))
         return function
 
     def schemas(self) -> tuple[ToolSchema, ...]:
@@ -190,12 +195,7 @@ class Toolbox:
         if tool is None:
             names = ", ".join([*self._tools, HANGUP])
             raise ToolRefused(f"there is no tool {name!r}; there are: {names}")
-        if len(arguments) > ARGUMENTS_MAX_CHARS:
-            raise ToolRefused(f"the arguments are longer than {ARGUMENTS_MAX_CHARS} characters")
-        try:
-            parsed = tool.arguments.validate_json(arguments or "{}")
-        except pydantic.ValidationError as error:
-            raise ToolRefused(_complaints(error)) from None
+        parsed = _validated(tool.arguments, arguments)
         values = {key: getattr(parsed, key) for key in type(parsed).model_fields}
         if tool.call is not None:
             if call is None:
@@ -219,6 +219,21 @@ class Toolbox:
         """See the `Tools` port."""
         tool = self._tools.get(name)
         return None if tool is None else tool.schema.longest_s
+
+
+def _validated(adapter: pydantic.TypeAdapter[Any], arguments: str) -> Any:  # noqa: ANN401 - a model.
+    """The arguments of a function, as it is given them.
+
+    Raises:
+        ToolRefused: They do not fit it. Quotes none of them.
+
+    """
+    if len(arguments) > ARGUMENTS_MAX_CHARS:
+        raise ToolRefused(f"the arguments are longer than {ARGUMENTS_MAX_CHARS} characters")
+    try:
+        return adapter.validate_json(arguments or "{}")
+    except pydantic.ValidationError as error:
+        raise ToolRefused(_complaints(error)) from None
 
 
 def _flaw(function: ToolFunction, name: str) -> str | None:

@@ -19,6 +19,7 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from actors.errors import AuditFailed
 from actors.exits import (
     AgentHungUp,
     CallerHungUp,
@@ -36,6 +37,7 @@ from gateway.calls import Calls, Declined, IncomingCall, Offer, OpenSession, Run
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.config import Config, check_serving
 from gateway.configuration.roster import LiveRoster, Roster
+from gateway.permission.effects import Effects
 from gateway.phone_call import Outside
 from gateway.session.realtime import Connect
 from gateway.tools.mcp_tools import McpServers
@@ -146,13 +148,20 @@ def create_app(
         web=public_web,
         mcp=mcp,
     )
+    effects = Effects()
     calls = Calls(
         open_session=open_session
         or partial(
             phone_call.open_session, config, tools, outside, connect_for=connect_for, means=means
         ),
         run_call=run_call
-        or partial(phone_call.take_call, config, tools, outside, observer=observer, means=means),
+        or partial(
+            phone_call.take_call,
+            *(config, tools, outside),
+            observer=observer,
+            means=means,
+            effects=effects,
+        ),
         is_recorded=outside.store.has,
         tokens=StreamTokens(random_bytes),
         max_concurrent=config.calls.max_concurrent,
@@ -183,15 +192,22 @@ def create_app(
 
     @app.before_serving
     async def start() -> None:
+        try:
+            await outside.audit.recover()
+        except AuditFailed as error:
+            log.warning("audit.unusable", consequence="no tool is run", reason=error.reason)
+        await app.nursery.start(effects.serve)
         await app.nursery.start(calls.serve)
         app.nursery.start_soon(mcp.run, name="mcp")
 
     @app.after_serving
     async def stop() -> None:
         calls.close()
+        await effects.aclose()
         mcp.close()
         await public_web.aclose()
         await mcp_web.aclose()
+        await outside.audit.aclose()
         if rest is not None:
             await rest.aclose()
 

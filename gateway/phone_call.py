@@ -21,8 +21,12 @@ from actors.wire.openai_session import SessionSettings
 from gateway.calls import IncomingCall, Offer
 from gateway.configuration.agents import AgentSettings, instructions_for
 from gateway.configuration.config import CallSettings, Config, OpenAISettings
+from gateway.permission import audit_log
+from gateway.permission.audit_log import AuditLog, MemoryAudit, SqliteAudit
 from gateway.permission.caps import FILE_NAME as FILE_OF_SPENDING
 from gateway.permission.caps import FileSpending, MemorySpending, Spending
+from gateway.permission.effects import Effects
+from gateway.permission.guarding import guarded
 from gateway.records.flight import FILE_NAME, FileFlight, run_recorded_call
 from gateway.records.recording import WavRecorder
 from gateway.records.store import FolderStore, call_folder
@@ -68,16 +72,21 @@ class Outside:
     """What calls and messages that go out have cost."""
     keep_outgoing: KeepOutgoing = keep_no_ends
     """Where it is noted how calls ended that were placed."""
+    audit: AuditLog = attrs.field(
+        default=attrs.Factory(lambda self: MemoryAudit(self.utc_now), takes_self=True)
+    )
+    """Where decisions about tools are written down; by default only for as long as this lasts."""
 
     @classmethod
     def of(cls, config: Config) -> Outside:
         """The disk, and the clock on the wall."""
         root = config.calls.directory
         lines = Lines(root / "lines")
+        utc_now = partial(datetime.now, UTC)
         return cls(
             store=FolderStore(root),
             recorder=lambda call_sid: WavRecorder(call_folder(root, call_sid) / "recording.wav"),
-            utc_now=partial(datetime.now, UTC),
+            utc_now=utc_now,
             flight=partial(_flight, config.calls),
             line=lines.of,
             # A model that is reached without TLS is on this machine: a rehearsal's, and no voice.
@@ -85,6 +94,7 @@ class Outside:
             voice=Voices().of,
             spending=FileSpending(root / FILE_OF_SPENDING),
             keep_outgoing=keep_ends_in_folders(root),
+            audit=SqliteAudit(root / audit_log.FILE_NAME, utc_now),
         )
 
 
@@ -258,10 +268,12 @@ async def take_call(
     *,
     observer: Observer | None = None,
     means: Means | None = None,
+    effects: Effects | None = None,
 ) -> Exit:
     """Run an announced call on its stream, to its end and its records.
 
-    Its tools reach the world by `means`.
+    Its tools reach the world by `means`; what they do is done in `effects`, or in the call itself
+    if there are none.
     """
     incoming, agent = offer.incoming, offer.incoming.agent.settings
     toolbox = tools_of(incoming.agent, toolbox, means)
@@ -297,7 +309,9 @@ async def take_call(
         ),
         carrier,
         offer.session,
-        tools=toolbox,
+        tools=guarded(
+            *(toolbox, config, incoming, outside.audit, outside.utc_now), effects=effects
+        ),
         recorder=outside.recorder(incoming.call_sid),
         store=outside.store,
         limits=Limits(call_s=longest_s(config, incoming)),

@@ -44,6 +44,7 @@ from gateway.configuration.config import (
 )
 from gateway.configuration.http_tool import HttpTool
 from gateway.configuration.mcp_server import McpServer
+from gateway.configuration.tool_settings import PolicySettings
 from gateway.lab.openai.model_server import ModelServer
 from gateway.lab.rehearsing.scenario import Expectation, parse
 from gateway.lab.rehearsing.verdict import judge
@@ -200,6 +201,7 @@ async def gateway(
     public_url: str | None = None,
     tools: Mapping[str, HttpTool] | None = None,
     mcp: Mapping[str, McpServer] | None = None,
+    policy: PolicySettings | None = None,
 ) -> AsyncIterator[Gateway]:
     """Serve a gateway and its model, with nothing left of either at the end of the block."""
     async with rehearsal_model(model_yaml, noise) as model, trio.open_nursery() as nursery:
@@ -211,6 +213,7 @@ async def gateway(
             twilio=twilio or TwilioSettings(),
             tools=tools or {},
             mcp=mcp or {},
+            policy=policy or PolicySettings(),
         )
         app = create_app(config)
         stop = trio.Event()

@@ -24,6 +24,7 @@ from actors.toolbox import ARGUMENTS_MAX_CHARS, Toolbox
 from gateway.configuration.config import Config, ConfigError, load
 from gateway.configuration.http_tool import KEYS, HttpTool
 from gateway.configuration.roster import Roster
+from gateway.configuration.tool_settings import PolicySettings
 from gateway.lab.rehearsing.rehearse import rehearse
 from gateway.lab.rehearsing.scenario import parse
 from gateway.tools.http_tools import HttpTools, checked, filled, told
@@ -63,6 +64,10 @@ lines = { type = "array", maxItems = 3, items = { type = "string" } }
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
+
+
+ANYBODY = '[policy]\nlow = ["order_status"]\n'
+ANYBODYS = PolicySettings(low=("order_status",))
 
 
 def config_of(folder: Path, text: str, environ: Mapping[str, str] = ENVIRON) -> Config:
@@ -584,7 +589,7 @@ async def test_a_call_asks_over_real_sockets_and_its_record_has_the_answer_and_n
         )
         calls = tmp_path / "calls"
         calls.mkdir()
-        async with gateway(calls, CALL, tools=config.tools) as one:
+        async with gateway(calls, CALL, tools=config.tools, policy=ANYBODYS) as one:
             report = await one.call(CALL)
             record = one.record(report.call_sid)
 
@@ -601,7 +606,8 @@ async def test_a_call_asks_over_real_sockets_and_its_record_has_the_answer_and_n
 
 
 def test_in_virtual_time_nobody_is_asked(tmp_path: Path) -> None:
-    done = rehearse(parse(f"name: test\n{CALL}"), config=config_of(tmp_path, ORDER_STATUS))
+    config = config_of(tmp_path, ORDER_STATUS + ANYBODY)
+    done = rehearse(parse(f"name: test\n{CALL}"), config=config)
 
     assert done.record is not None
     (asked, *_) = done.record["tool_calls"]

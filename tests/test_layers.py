@@ -42,6 +42,7 @@ SHARED: Final = {
 """What every actor may import."""
 SPOKEN: Final = {
     "recording": {"CallerHeard", "AgentSent", "AgentCut", "RecordingFact"},
+    "toolbox": {"ToolSchema"},
 }
 """Messages and names that live with whom they are for."""
 ASSEMBLY: Final = "actors/call.py"

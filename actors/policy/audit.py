@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -14,6 +14,19 @@ AuditEvent = Literal[
 ]  # fmt: skip
 """`asked`: the model wants it. `began`: its effect may happen from here on. `unknown`: whether it
 took effect is not known, and it is never tried again."""
+
+ENDS: Final[frozenset[AuditEvent]] = frozenset(
+    {"refused", "declined", "finished", "failed", "unknown"}
+)
+"""Every call of the model's that was `asked` for comes to exactly one of these."""
+
+SHOWN_CHARS: Final = 64
+"""Of names that the model or the carrier made up, in a row."""
+
+
+def shown(text: str) -> str:
+    """A name of somebody else's, as far as a row may hold it."""
+    return "".join(filter(str.isprintable, text[:SHOWN_CHARS]))
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +41,8 @@ class AuditRow:
     """Of the tool and its exact arguments: what was confirmed, and what was run, is the same."""
     risk: Risk
     tier: Tier
+    caller: str = attrs.field(default="", repr=False)
+    """Who is on the phone, as the carrier has it."""
     arguments: str = attrs.field(default="", repr=False)
     """JSON text; with `asked` only."""
     detail: str = ""

@@ -55,7 +55,7 @@ words as it needs.
 """Guidance for the far end being a machine, added to the instructions by `phone_menus`."""
 
 WITHHELD: Final = "a withheld number"
-_NUMBERLESS: Final = {"+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"}
+NUMBERLESS: Final = {"+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"}
 """What carriers send for no number: ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN, UNAVAILABLE, as they
 are spelt on a keypad."""
 _SHOWN_CALLER: Final = re.compile(r"\+?[0-9]{2,15}|sips?:[\w.+-]{1,32}@[\w.-]{1,64}", re.ASCII)
@@ -196,7 +196,7 @@ def instructions_for(settings: AgentSettings, caller: str, today: date) -> str:
     text = settings.instructions
     if settings.phone_menus:
         text = f"{text}\n\n{PHONE_MENUS}"
-    known = caller not in _NUMBERLESS and _SHOWN_CALLER.fullmatch(caller) is not None
+    known = caller not in NUMBERLESS and _SHOWN_CALLER.fullmatch(caller) is not None
     woven = {
         "{date}": f"{_WEEKDAYS[today.weekday()]}, {today.isoformat()}",
         "{caller}": caller if known else WITHHELD,

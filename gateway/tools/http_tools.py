@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -17,7 +18,7 @@ import orjson
 import structlog
 
 from actors.control import CallControl
-from actors.errors import ToolRefused
+from actors.errors import EffectUnknown, ToolRefused
 from actors.messages import HANGUP
 from actors.toolbox import ARGUMENTS_MAX_CHARS, ToolSchema
 from gateway.configuration.http_tool import PLACEHOLDER, HttpTool
@@ -68,6 +69,7 @@ class HttpTools:
                 risk=one.risk,
                 read_back=one.read_back,
                 longest_s=one.longest_s,
+                check=partial(checked, one),
             )
             for one in self._tools
         )
@@ -86,8 +88,9 @@ class HttpTools:
             answer = await self._web.ask(question)
         except Unanswered as unanswered:
             log.warning("http_tool.unanswered", tool=name, why=unanswered.why)
-            more = f"; {MAYBE_DONE}" if unanswered.maybe_done else ""
-            raise ToolRefused(f"{unanswered}{more}") from None
+            if unanswered.maybe_done:
+                raise EffectUnknown(f"{unanswered}; {MAYBE_DONE}") from None
+            raise ToolRefused(str(unanswered)) from None
         log.info("http_tool.answered", tool=name, status=answer.status, bytes=len(answer.body))
         return told(answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import trio
@@ -17,20 +18,21 @@ LOOK_UP_S: Final = 0.4
 def demo_tools() -> Toolbox:
     """Make the toolbox of the rehearsed dental practice."""
     toolbox = Toolbox()
+    low = partial(toolbox.add, risk="low")
 
-    @toolbox.add
+    @low
     async def opening_hours(day: str) -> str:
         """When the practice is open on a day of the week."""
         await trio.sleep(LOOK_UP_S)
         return HOURS.get(day.lower(), "8 to 18")
 
-    @toolbox.add
+    @low
     async def ask_pin(call: CallControl) -> str:
         """Take the caller's secret number from the keypad. Say before it what to press."""
         pin = await call.collect_digits(most=12, private=True)
         return f"the caller entered {len(pin)} digits, and they are right"
 
-    @toolbox.add
+    @low
     async def switch_to_german(call: CallControl) -> str:
         """Speak German from now on."""
         await trio.lowlevel.checkpoint()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import trio
@@ -27,22 +28,23 @@ def simulated_tools(*, with_moves: bool = False) -> Toolbox:
 
     """
     toolbox = Toolbox()
+    low = partial(toolbox.add, risk="low")
     if with_moves:
         _add_moves(toolbox)
 
-    @toolbox.add
+    @low
     async def look_up(what: str) -> str:
         """Find something at once."""
         await trio.sleep(0.05)
         return f"found {what}"
 
-    @toolbox.add
+    @low
     async def slow_search(what: str) -> str:
         """Find something after a while."""
         await trio.sleep(1.2)
         return f"found {what} at last"
 
-    @toolbox.add
+    @low
     async def always_fails(what: str) -> str:
         """Find nothing, loudly."""
         await trio.lowlevel.checkpoint()
@@ -52,18 +54,20 @@ def simulated_tools(*, with_moves: bool = False) -> Toolbox:
 
 
 def _add_moves(toolbox: Toolbox) -> None:
-    @toolbox.add
+    low = partial(toolbox.add, risk="low")
+
+    @low
     async def press_keys(call: CallControl, keys: str) -> str:
         """Press keys at the other end."""
         await call.press(keys)
         return "pressed"
 
-    @toolbox.add
+    @low
     async def connect(call: CallControl, to: str, whisper: str | None = None) -> str:
         """Connect the caller to somebody."""
         return await call.transfer(Transfer(to, whisper=whisper, ring_s=RING_S))
 
-    @toolbox.add
+    @low
     async def ask_digits(call: CallControl, most: int, is_private: bool) -> str:
         """Wait for the caller's keys."""
         keys = await call.collect_digits(most=most, first_s=6.0, private=is_private)
