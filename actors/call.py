@@ -55,11 +55,13 @@ from actors.policy.landing import Landing
 from actors.policy.lineclock import LineClock
 from actors.policy.manners import Manners
 from actors.policy.silence import Silence
+from actors.policy.slow_tools import SlowToolFact, SlowTools
 from actors.policy.sound import Sound
 from actors.policy.turns import Turns
 from actors.ports import CallStore, Carrier, Recorder, Session, Tools, Voice
 from actors.recording import Recording, RecordingFact
 from actors.silence import SilenceWatch
+from actors.slow_tools import SlowToolWatch
 from actors.speaking import Speaker
 from actors.tools import ToolExecutor
 from actors.turns import TurnTaking
@@ -186,11 +188,13 @@ class _Cast:
         to_keypad = Lane[KeypadFact]("keypad", limits.facts)
         to_silence = Lane[ActivityFact]("silence", limits.facts)
         to_landing = Lane[ActivityFact]("landing", limits.facts)
+        to_slow = Lane[SlowToolFact]("slow_tools", limits.facts)
         to_carrier = Lane[CarrierOrder]("to_carrier", limits.orders)
         to_session = Lane[SessionOrder]("to_session", limits.orders)
         self.lanes = (
             *(speech, to_recording, to_bargein, to_turns),
-            *(to_tools, to_hangup, to_keypad, to_silence, to_landing, to_carrier, to_session),
+            *(to_tools, to_hangup, to_keypad, to_silence, to_landing, to_slow),
+            *(to_carrier, to_session),
         )
         self.recording = Recording(to_recording, self.recorder)
         self.bargein = BargeIn(to_bargein, to_carrier, to_turns, to_hangup, to_recording, notes)
@@ -225,6 +229,12 @@ class _Cast:
             notes.listen(get_args(ActivityFact), to_silence.put)
         if landing.is_wanted:
             notes.listen(get_args(ActivityFact), to_landing.put)
+        slow = SlowToolWatch(
+            *(to_slow, to_bargein, notes, SlowTools(manners.tool_filler_after_s * 1000)),
+            *(manners.tool_filler, self.voice),
+        )
+        if slow.is_wanted:
+            notes.listen(get_args(SlowToolFact), to_slow.put)
         self.player = Writer(to_carrier, carrier.send, notes)
         self.actors = {
             "carrier.reader": self.reader.run,
@@ -243,6 +253,8 @@ class _Cast:
             "silence": SilenceWatch(
                 to_silence, to_session, to_turns, to_hangup, notes, silence, sound
             ).run,
+            "slow_tools": slow.run,
+            "slow_tools.voice": slow.prepare,
             "landing": LandingWatch(to_landing, to_session, to_turns, notes, landing).run,
             "recording": self.recording.run,
         }

@@ -29,6 +29,8 @@ from actors.messages import (
     SessionOrder,
     SpeechStarted,
     SpeechStopped,
+    ToolWaits,
+    ToolWentOn,
     TransferEnded,
 )
 from actors.notes import Notes
@@ -389,6 +391,8 @@ class OwnTime:
     scope: trio.CancelScope
     """Of the run, with its deadline."""
     tool_call_id: str = ""
+    notes: Notes | None = None
+    """Are told when it waits."""
     _waits: int = attrs.field(default=0, init=False)
     """At a time: a tool may have tasks of its own."""
     _left_s: float = attrs.field(default=0.0, init=False)
@@ -449,9 +453,15 @@ class OwnTime:
         if self._waits == 1:
             self._left_s = self.scope.deadline - trio.current_time()
             self.scope.deadline = float("inf")
+            self._note(ToolWaits(self.tool_call_id))
         try:
             yield
         finally:
             self._waits -= 1
             if self._waits == 0:
                 self.scope.deadline = trio.current_time() + self._left_s
+                self._note(ToolWentOn(self.tool_call_id))
+
+    def _note(self, fact: ToolWaits | ToolWentOn) -> None:
+        if self.notes is not None:
+            self.notes.note(fact)

@@ -461,6 +461,20 @@ class ToolFinished:
 
 
 @attrs.frozen
+class ToolWaits:
+    """A tool waits for the carrier, or for the caller. It is not slow."""
+
+    tool_call_id: str
+
+
+@attrs.frozen
+class ToolWentOn:
+    """It waits no more."""
+
+    tool_call_id: str
+
+
+@attrs.frozen
 class OutputsReturned:
     """Every tool call of one response has its output, and the model should speak about them."""
 

@@ -167,7 +167,7 @@ class ToolExecutor:
         longest_s = self.tools.longest_s(asked.name) or self.tool_s
         with trio.move_on_after(longest_s) as patience:
             with _Barrier() as barrier:
-                control = OwnTime(self.control, patience, asked.tool_call_id)
+                control = OwnTime(self.control, patience, asked.tool_call_id, self.notes)
                 output = await self.tools.run(asked.name, asked.arguments, control)
                 outcome = "returned"
             match barrier.failure:

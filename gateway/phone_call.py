@@ -155,11 +155,18 @@ def manners_of(agent: AgentSettings) -> Manners:
         tells_keys=agent.keypad,
         hash_ends_turn=agent.turn_detection == "none",
         key_tones=agent.key_tones,
+        tool_filler=agent.tool_filler,
+        tool_filler_after_s=agent.tool_filler_after_s,
         greeting_interruptible=agent.greeting_interruptible,
         max_silence_s=agent.max_silence_s,
         wrap_up_s=agent.wrap_up_s,
         max_cost_usd=agent.max_cost_usd,
     )
+
+
+def _without_tools(agent: AgentSettings) -> Manners:
+    """Likewise, where no tool can be slow: nobody need render the line for it."""
+    return attrs.evolve(manners_of(agent), tool_filler=None)
 
 
 def open_session(
@@ -305,7 +312,7 @@ async def take_call(
             server_interrupts=hears.server_interrupts,
             server_answers=hears.server_answers,
             observer=_observer(offer.session, observer),
-            manners=manners_of(agent),
+            manners=manners_of(agent) if toolbox.schemas() else _without_tools(agent),
         ),
         carrier,
         offer.session,

@@ -95,6 +95,15 @@ class Activity:
         )
 
     @property
+    def is_still(self) -> bool:
+        """Whether there is nothing to be heard from anybody, though a tool may run."""
+        return (
+            self._is_live
+            and not (self._is_away or self._is_playing or self.caller_speaks)
+            and self._response_id is None
+        )
+
+    @property
     def is_nobodys(self) -> bool:
         """Whether nobody does anything, so that something can be said."""
         return not (self.is_busy or self.caller_speaks)

@@ -21,6 +21,9 @@ class Manners:
     """False: until the greeting has been heard, the session hears silence from the caller."""
     max_silence_s: float | None = None
     """Silence of both sides after which the agent asks, and after as much again says goodbye."""
+    tool_filler: str | None = None
+    """Said in the gateway's own voice when a tool is slow and nobody says anything."""
+    tool_filler_after_s: float = 1.5
     wrap_up_s: float | None = None
     """How long before a limit the agent is told to come to an end. `None`: it is not told."""
     max_cost_usd: float | None = None
