@@ -36,6 +36,8 @@ from gateway.calls import Calls, Declined, IncomingCall, Offer, OpenSession, Run
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.config import Config, check_serving
 from gateway.configuration.roster import LiveRoster, Roster
+from gateway.permission.numbers import Reach
+from gateway.permission.numbers import prepare as prepare_numbers
 from gateway.phone_call import Outside
 from gateway.session.realtime import Connect
 from gateway.tools.mcp_tools import McpServers
@@ -135,6 +137,7 @@ def create_app(
     mcp_web = PublicWeb()
     mcp = McpServers.of(config.mcp.values(), mcp_web)
     rest = open_rest(config.twilio, twilio_transport)
+    prepare_numbers(Reach.of(config))
     outgoing = OutgoingCalls(random_bytes, has_room=lambda: calls.ready)
     means = Means(
         config=config,
