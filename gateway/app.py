@@ -38,6 +38,8 @@ from gateway.configuration.agents import AgentSettings
 from gateway.configuration.config import Config, check_serving
 from gateway.configuration.roster import LiveRoster, Roster
 from gateway.permission.effects import Effects
+from gateway.permission.numbers import Reach
+from gateway.permission.numbers import prepare as prepare_numbers
 from gateway.phone_call import Outside
 from gateway.session.realtime import Connect
 from gateway.tools.mcp_tools import McpServers
@@ -137,6 +139,7 @@ def create_app(
     mcp_web = PublicWeb()
     mcp = McpServers.of(config.mcp.values(), mcp_web)
     rest = open_rest(config.twilio, twilio_transport)
+    prepare_numbers(Reach.of(config))
     outgoing = OutgoingCalls(random_bytes, has_room=lambda: calls.ready)
     means = Means(
         config=config,

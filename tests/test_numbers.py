@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -271,6 +273,25 @@ def test_a_network_above_all_countries_cannot_be_listed() -> None:
     for number in ("+881612345678", "+870773111632", "+979123456789"):
         with pytest.raises(ToolRefused):
             dialable(number, reach)
+
+
+def test_what_is_known_of_the_allowed_countries_is_loaded_before_the_first_call() -> None:
+    """In a process of its own: here, other tests have loaded it."""
+    code = (
+        "import sys\n"
+        "from gateway.permission.numbers import Reach, dialable, prepare\n"
+        "reach = Reach(countries={'US', 'GB', 'DE'}, number_types=frozenset({'mobile'}))\n"
+        "prepare(reach)\n"
+        "before = set(sys.modules)\n"
+        "for number in ('+12125551234', '+18765551234', '+441534440000', '+4930123456'):\n"
+        "    try:\n"
+        "        dialable(number, reach)\n"
+        "    except Exception:\n"
+        "        pass\n"
+        "sys.exit(len(set(sys.modules) - before))\n"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_who_is_on_the_line_already_is_our_own_too() -> None:

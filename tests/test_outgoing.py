@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from random import Random
 
 import attrs
 import pytest
+import trio
+from structlog.testing import capture_logs
 
 from gateway.twilio.outgoing import ANSWERED_S, AT_ONCE, SPARE_S, OutgoingCall, OutgoingCalls
-from gateway.twilio.outgoing_end import OutgoingEnd, outgoing_end
+from gateway.twilio.outgoing_end import (
+    FILE_NAME,
+    OutgoingEnd,
+    keep_ends_in_folders,
+    outgoing_end,
+)
 
 CALL = OutgoingCall(
     to="+4930123456",
@@ -152,3 +161,22 @@ def test_what_became_of_it_is_read_from_the_last_notice(
         duration_s=duration_s,
         sip_status=sip_status,
     )
+
+
+async def test_what_became_of_it_is_kept_in_the_folder_of_the_call(tmp_path: Path) -> None:
+    end = outgoing_end(CALL, "CA2", {"CallStatus": "no-answer", "SipResponseCode": "487"})
+    await keep_ends_in_folders(tmp_path)(end)
+    kept = trio.Path(tmp_path) / "CA2" / FILE_NAME
+
+    assert json.loads(await kept.read_text()) == attrs.asdict(end)
+    assert (await kept.parent.stat()).st_mode & 0o777 == 0o700
+
+
+async def test_a_disk_that_is_full_costs_the_note_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "CA2").write_text("a file")
+    with capture_logs() as logs:
+        await keep_ends_in_folders(tmp_path)(outgoing_end(CALL, "CA2", {"CallStatus": "busy"}))
+
+    assert [entry["event"] for entry in logs] == ["outgoing.not_kept"]
+    assert CALL.task not in str(logs)
+    assert CALL.to not in str(logs)

@@ -26,7 +26,6 @@ from gateway.permission.caps import Caps, MemorySpending, Spending, SpendingFail
 from gateway.permission.numbers import Reach, dialable
 from gateway.tools.builtin import BUILTIN, builtin_tools
 from gateway.tools.means import Means
-from gateway.tools.outgoing import read_back_call, read_back_sms
 from gateway.twilio.outgoing import OutgoingCalls
 from gateway.twilio.twilio_rest import CREATE_S, open_rest
 from tests.calls import RefusingCall
@@ -145,14 +144,55 @@ def desk(
     return Desk(means, book, api, agent)
 
 
+def read_back(found: Desk, name: str, arguments: dict[str, object]) -> str:
+    """What is confirmed before a tool is run."""
+    (schema,) = (
+        one for one in builtin_tools(found.means, found.agent).schemas() if one.name == name
+    )
+    assert callable(schema.read_back)
+    return schema.read_back(arguments)
+
+
 def test_both_are_of_high_risk_and_say_what_they_do() -> None:
+    found = desk()
+
     assert [BUILTIN[name].risk for name in ("make_call", "send_sms")] == ["high", "high"]
-    assert read_back_call({"to": THEIRS, "task": "Ask for X."}) == (
+    assert read_back(found, "make_call", {"to": "+49 (30) 123456", "task": "Ask\n for X."}) == (
         f"Call {THEIRS}, with this task: Ask for X."
     )
-    assert read_back_sms({"to": THEIRS, "text": "I am late."}) == (
+    assert read_back(found, "send_sms", {"to": THEIRS, "text": "I am late."}) == (
         f"Send a text message to {THEIRS}, which says: I am late."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("make_call", {"to": "+18765551234", "task": "Say hello."}),
+        ("make_call", {"to": "tel:" + THEIRS, "task": "Say hello."}),
+        ("make_call", {"to": "+4930777111", "task": "Say hello."}),
+        ("make_call", {"to": THEIRS, "task": "a\u202eb"}),
+        ("send_sms", {"to": "+499001234567", "text": "Hello."}),
+        ("send_sms", {"to": THEIRS, "text": "\0"}),
+    ],
+)
+def test_nobody_is_asked_to_confirm_what_would_be_refused(
+    name: str, arguments: dict[str, object]
+) -> None:
+    found = desk()
+    found.means = attrs.evolve(found.means, own_numbers=lambda: ("+4930777*",))
+
+    with pytest.raises(ToolRefused):
+        read_back(found, name, arguments)
+
+
+@pytest.mark.parametrize("odd", [None, 7, ["+4930123456"], {}])
+def test_arguments_of_another_type_are_read_back_as_they_are(odd: object) -> None:
+    """They are refused when the tool is run."""
+    found = desk()
+
+    assert str(odd) in read_back(found, "make_call", {"to": odd, "task": odd})
+    assert "None" in read_back(found, "send_sms", {})
 
 
 async def test_a_call_is_placed_at_our_address_with_a_key(autojump_clock: trio.abc.Clock) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 import phonenumbers
-from phonenumbers import PhoneNumber, PhoneNumberType
+from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberType
 
 from actors.errors import ToolRefused
 from gateway.configuration.settings import Config
@@ -41,13 +41,18 @@ _NAMES: Final[dict[int, NumberType]] = {
 """What can be allowed. A kind that is not here costs extra, or is nobody's telephone."""
 
 
+def _real_countries(listed: Iterable[str]) -> frozenset[str]:
+    return frozenset(listed) & phonenumbers.SUPPORTED_REGIONS
+
+
 @attrs.frozen(kw_only=True)
 class Reach:
     """Whom the owner lets be called and written to."""
 
-    countries: frozenset[str]
+    countries: frozenset[str] = attrs.field(converter=_real_countries)
     """ISO 3166 codes. A number's own country, and not who shares its country code: a Jamaican
-    number is no American one. Networks above all countries, as satellites, have none."""
+    number is no American one. Networks above all countries, as satellites, have none: whatever
+    else is listed here allows nothing."""
     number_types: frozenset[NumberType]
     own: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Numbers that this gateway answers, or patterns of them that end in `*`."""
@@ -80,11 +85,10 @@ def dialable(text: str, reach: Reach, *, also_own: Iterable[str] = ()) -> str:
         ToolRefused: It is not to be dialled. Never quotes the text.
 
     """
-    number, parsed = _read(text)
+    number, parsed = _read(text, reach)
     country = phonenumbers.region_code_for_number(parsed) or ""
-    if len(country) != len("DE") or country == "ZZ" or country not in reach.countries:
-        allowed = ", ".join(sorted(reach.countries)) or "none"
-        raise ToolRefused(f"numbers of that country are not allowed; allowed are: {allowed}")
+    if country not in reach.countries:
+        raise _foreign(reach)
     kind = _NAMES.get(phonenumbers.number_type(parsed))
     if kind is None or kind not in reach.number_types or _LOCAL_PREMIUM.fullmatch(number):
         allowed = ", ".join(sorted(reach.number_types)) or "none"
@@ -96,7 +100,24 @@ def dialable(text: str, reach: Reach, *, also_own: Iterable[str] = ()) -> str:
     return number
 
 
-def _read(text: str) -> tuple[str, PhoneNumber]:
+def prepare(reach: Reach) -> None:
+    """Load what is known of the allowed countries' numbers, which takes milliseconds for each.
+
+    Blocking. Without it, the first number that is judged waits for it, and every call with it.
+    """
+    for country in reach.countries:
+        code = phonenumbers.country_code_for_region(country)
+        for neighbour in phonenumbers.region_codes_for_country_code(code):
+            PhoneMetadata.metadata_for_region(neighbour, None)
+        PhoneMetadata.short_metadata_for_region(country, None)
+
+
+def _foreign(reach: Reach) -> ToolRefused:
+    allowed = ", ".join(sorted(reach.countries)) or "none"
+    return ToolRefused(f"numbers of that country are not allowed; allowed are: {allowed}")
+
+
+def _read(text: str, reach: Reach) -> tuple[str, PhoneNumber]:
     """Read a number without repairing it. Raises `ToolRefused`."""
     if len(text) > LONGEST_TEXT or _WRITTEN.fullmatch(text) is None:
         raise ToolRefused(f"that is not one telephone number; {WAY_OUT}")
@@ -107,6 +128,10 @@ def _read(text: str) -> tuple[str, PhoneNumber]:
         parsed = phonenumbers.parse(number, None)
     except phonenumbers.NumberParseException:
         raise ToolRefused(f"no country has such numbers; {WAY_OUT}") from None
+    # Before anything is looked up: what is known of a country takes milliseconds to load.
+    neighbours = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
+    if reach.countries.isdisjoint(neighbours):
+        raise _foreign(reach)
     # What the parser drops or adds, as the zero of "+49 (0)30", would be dialled otherwise than it
     # was judged.
     if phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164) != number:

@@ -27,11 +27,23 @@ class Builtin:
     risk: Risk
     read_back: ReadBack | None = None
     longest_s: float | Callable[[Config], float] | None = None
+    read_back_of: Callable[[Means, AgentSettings], ReadBack] | None = None
+    """Instead of `read_back`: as an agent has it."""
 
 
 BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
-    "make_call": Builtin(outgoing.make_call, "high", outgoing.read_back_call, outgoing.LONGEST_S),
-    "send_sms": Builtin(outgoing.send_sms, "high", outgoing.read_back_sms, outgoing.LONGEST_S),
+    "make_call": Builtin(
+        outgoing.make_call,
+        "high",
+        longest_s=outgoing.LONGEST_S,
+        read_back_of=outgoing.call_read_back,
+    ),
+    "send_sms": Builtin(
+        outgoing.send_sms,
+        "high",
+        longest_s=outgoing.LONGEST_S,
+        read_back_of=outgoing.sms_read_back,
+    ),
     "take_message": Builtin(messages.make_take_message, "low", longest_s=messages.LONGEST_S),
     "send_email": Builtin(
         send_email.make_send_email, "high", send_email.read_back, send_email.LONGEST_S
@@ -67,7 +79,9 @@ def _made(names: Iterable[BuiltinTool], means: Means, agent: AgentSettings) -> T
         box.add(
             one.make(means, agent),
             risk=one.risk,
-            read_back=one.read_back,
+            read_back=(
+                one.read_back if one.read_back_of is None else one.read_back_of(means, agent)
+            ),
             longest_s=one.longest_s(means.config) if callable(one.longest_s) else one.longest_s,
         )
     return box

@@ -19,12 +19,12 @@ import trio
 from actors.control import CallControl
 from actors.errors import CarrierRefused, EffectUnknown, ToolRefused
 from actors.policy.record import CallFacts
-from actors.toolbox import ToolFunction
+from actors.toolbox import ReadBack, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.permission.caps import MICROS, CapReached, Caps, Kind, SpendingFailed, Wish
 from gateway.permission.numbers import Reach, dialable, is_e164
 from gateway.tools.segments import segments
-from gateway.twilio.outgoing import RING_S, OutgoingCall
+from gateway.twilio.outgoing import RING_S, OutgoingCall, OutgoingCalls
 from gateway.twilio.twilio_rest import TwilioRest, Unclear
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ LONGEST_TEXT: Final = 1600
 """Characters of a message. Source: "Messages resource", Twilio docs."""
 LONGEST_S: Final = 30.0
 """Of a run: the book, and all tries of the request."""
+NO_CALLS: Final = "calls cannot be placed here"
+NO_MESSAGES: Final = "messages cannot be sent here"
 VOICE_PATH: Final = "/twilio/voice"
 STATUS_PATH: Final = "/twilio/status"
 
@@ -72,13 +74,7 @@ def make_call(means: Means, agent: AgentSettings) -> ToolFunction:
 
     async def make_call(to: To, task: Task, call: CallControl) -> dict[str, object]:
         """Call somebody else, in a call of its own. What comes of it is not told in this one."""
-        what = "calls cannot be placed here"
-        rest, base = _rest(means, what), means.config.server.public_url
-        if base is None:
-            raise ToolRefused(f"{what}: the gateway has no public address")
-        book = means.outgoing
-        if book is None:
-            raise ToolRefused(f"{what}: there is no book of them")
+        rest, base, book = _placing(means)
         number, ours = _numbers(means, agent, call.facts, to)
         plan = OutgoingCall(
             to=number,
@@ -93,7 +89,6 @@ def make_call(means: Means, agent: AgentSettings) -> ToolFunction:
         key = book.plan(plan, trio.current_time())
         if key is None:
             raise ToolRefused("one call at a time: the one that was placed before is not over")
-        base = base.rstrip("/")
         form = {
             "To": number,
             "From": ours,
@@ -126,7 +121,7 @@ def send_sms(means: Means, agent: AgentSettings) -> ToolFunction:
 
     async def send_sms(to: To, text: Text, call: CallControl) -> dict[str, object]:
         """Send somebody a text message (SMS)."""
-        rest = _rest(means, "messages cannot be sent here")
+        rest = _rest(means, NO_MESSAGES)
         number, ours = _numbers(means, agent, call.facts, to)
         body = _message(text)
         form = {"To": number, "From": ours, "Body": body}
@@ -140,15 +135,28 @@ def send_sms(means: Means, agent: AgentSettings) -> ToolFunction:
     return send_sms
 
 
-def read_back_call(arguments: Mapping[str, Any]) -> str:
-    """What is confirmed before `make_call`."""
-    return f"Call {arguments.get('to', '')}, with this task: {arguments.get('task', '')}"
+def call_read_back(means: Means, _: AgentSettings) -> ReadBack:
+    """What is confirmed before `make_call`; refuses what would be refused afterwards."""
+
+    def read_back(arguments: Mapping[str, Any]) -> str:
+        _placing(means)
+        number, task = _number_said(means, arguments.get("to")), arguments.get("task")
+        task = _one_line(task) if isinstance(task, str) else task
+        return f"Call {number}, with this task: {task}"
+
+    return read_back
 
 
-def read_back_sms(arguments: Mapping[str, Any]) -> str:
-    """What is confirmed before `send_sms`."""
-    to, text = arguments.get("to", ""), arguments.get("text", "")
-    return f"Send a text message to {to}, which says: {text}"
+def sms_read_back(means: Means, _: AgentSettings) -> ReadBack:
+    """What is confirmed before `send_sms`, likewise."""
+
+    def read_back(arguments: Mapping[str, Any]) -> str:
+        _rest(means, NO_MESSAGES)
+        number, text = _number_said(means, arguments.get("to")), arguments.get("text")
+        text = _message(text) if isinstance(text, str) else text
+        return f"Send a text message to {number}, which says: {text}"
+
+    return read_back
 
 
 @attrs.frozen
@@ -188,6 +196,16 @@ async def _create(means: Means, rest: TwilioRest, request: _Request) -> str:
     raise ToolRefused(f"it was not done: {why}")
 
 
+def _placing(means: Means) -> tuple[TwilioRest, str, OutgoingCalls]:
+    """What calls are placed by: the account, our own address, and the book of them."""
+    rest, base = _rest(means, NO_CALLS), means.config.server.public_url
+    if base is None:
+        raise ToolRefused(f"{NO_CALLS}: the gateway has no public address")
+    if means.outgoing is None:
+        raise ToolRefused(f"{NO_CALLS}: there is no book of them")
+    return rest, base.rstrip("/"), means.outgoing
+
+
 def _rest(means: Means, what: str) -> TwilioRest:
     if means.rest is None:
         raise ToolRefused(f"{what}: the gateway has no access to the carrier's account")
@@ -203,6 +221,13 @@ def _numbers(means: Means, agent: AgentSettings, facts: CallFacts, to: str) -> t
         raise ToolRefused("this line has no number of its own that others could be reached from")
     own = (called, ours, *means.own_numbers())
     return dialable(to, Reach.of(means.config), also_own=filter(None, own)), ours
+
+
+def _number_said(means: Means, to: object) -> object:
+    """The number as it will be dialled. What is no text is refused later, by its type."""
+    if not isinstance(to, str):
+        return to
+    return dialable(to, Reach.of(means.config), also_own=means.own_numbers())
 
 
 def _one_line(task: str) -> str:
