@@ -16,8 +16,8 @@ from actors.toolbox import Toolbox
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool, CalendarSettings
-from gateway.tools.appointments import LONGEST_S, WITHIN_S, read_cancel, read_create, read_update
-from gateway.tools.builtin import builtin_tools
+from gateway.tools.appointments import LONGEST_S, WITHIN_S
+from gateway.tools.builtin import Means, builtin_tools
 from gateway.tools.diary import Diary, DiaryFailed, DiaryInMemory, Entry, Rewrite
 from gateway.tools.means import Means
 from tests.calendar_servers import CalendarPlace, CalendarServer, calendar_server
@@ -361,23 +361,44 @@ async def test_what_cannot_be_repeated_is_not(name: BuiltinTool, asked: str) -> 
     assert slow.asked == ["between", asked]
 
 
+def read(name: BuiltinTool, words: Mapping[str, object]) -> str:
+    (schema,) = (one for one in tools(Memory()).schemas() if one.name == name)
+    assert callable(schema.read_back)
+    return schema.read_back(words)
+
+
 def test_all_of_it_is_read_to_whoever_confirms_it() -> None:
     whole = {**DENTIST, "place": "Main Street", "notes": "bring the card"}
 
-    assert read_create(whole) == (
+    assert read(CREATE, whole) == (
         "Put an appointment into the calendar: Dentist; on Tuesday, 24 November 2026, at 15:00; "
         "for 30 minutes; place: Main Street; notes: bring the card"
     )
-    assert read_cancel({**THEN, "title": "Dentist"}) == (
+    assert read(CANCEL, {**THEN, "title": "Dentist"}) == (
         "Take out of the calendar the appointment on Tuesday, 24 November 2026, at 15:00, whose "
         "title has: Dentist"
     )
     change = {"new_starts_at": "2026-11-25T09:00", "new_minutes": 45, "new_title": "a"}
-    assert read_update({**THEN, **change, "new_place": "b", "new_notes": "c", "title": None}) == (
+    assert read(UPDATE, {**THEN, **change, "new_place": "b", "new_notes": "c", "title": None}) == (
         "Change the appointment on Tuesday, 24 November 2026, at 15:00; its new start: Wednesday, "
         "25 November 2026, at 09:00; its new length: 45 minutes; its new title: a; its new place: "
         "b; its new notes: c"
     )
+
+
+@pytest.mark.parametrize("name", [CREATE, UPDATE, CANCEL])
+def test_the_time_that_is_read_is_the_one_in_the_calendar(name: BuiltinTool) -> None:
+    """A model that is told to may write another zone's: what the owner hears is theirs."""
+    words = {**DENTIST, "starts_at": "2026-11-24T23:30-08:00", "new_starts_at": "2027-01-01T00:00"}
+
+    assert "Wednesday, 25 November 2026, at 08:30" in read(name, words)
+
+
+@pytest.mark.parametrize("name", [CREATE, UPDATE, CANCEL])
+@pytest.mark.parametrize("starts_at", ["2026-11-19T15:00", "2027-03-28T02:30", "soon"])
+def test_nobody_is_asked_about_what_would_be_refused(name: BuiltinTool, starts_at: str) -> None:
+    with pytest.raises(ToolRefused):
+        read(name, {**DENTIST, "starts_at": starts_at})
 
 
 def test_only_the_owner_may_have_it_done() -> None:

@@ -315,19 +315,19 @@ def test_no_text_of_a_server_breaks_anything(text: str, start: str) -> None:
     ("text", "said"),
     [
         ("2026-11-24T15:00", "Tuesday, 24 November 2026, at 15:00"),
+        ("2026-11-24T15:00-05:00", "Tuesday, 24 November 2026, at 21:00"),
         (
-            "2026-11-24T15:00+02:00",
-            "Tuesday, 24 November 2026, at 15:00, at an offset of +02:00 from UTC",
+            "2027-10-31T02:30+02:00",
+            "Sunday, 31 October 2027, at 02:30, the first of two such times",
         ),
         (
-            "2026-11-24T15:00Z",
-            "Tuesday, 24 November 2026, at 15:00, at an offset of +00:00 from UTC",
+            "2027-10-31T02:30+01:00",
+            "Sunday, 31 October 2027, at 02:30, the second of two such times",
         ),
-        ("whenever", "whenever"),
     ],
 )
-def test_a_time_is_said_with_its_weekday(text: str, said: str) -> None:
-    assert spoken_time(text) == said
+def test_a_time_is_said_with_its_weekday_where_the_owner_lives(text: str, said: str) -> None:
+    assert spoken_time(moment_of(text, BERLIN, NOW)) == said
 
 
 def test_years_ahead_are_those_that_zones_are_known_for() -> None:

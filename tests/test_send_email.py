@@ -69,9 +69,9 @@ async def test_a_mail_is_known_by_its_tool_call() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"to": "eve@example.net"}, "not among those that are allowed"),
-        ({"to": "anna@example.com,eve@example.net"}, "not among those that are allowed"),
-        ({"to": "anna@example.com\nBcc: eve@example.net"}, "not among those that are allowed"),
+        ({"to": "eve@example.net"}, "not among those that the settings allow"),
+        ({"to": "anna@example.com,eve@example.net"}, "no address of one person"),
+        ({"to": "anna@example.com\nBcc: eve@example.net"}, "no address of one person"),
         ({"to": "a" * 400}, "bad arguments: to"),
         ({"subject": "a\r\nBcc: eve@example.net"}, "subject: holds characters"),
         ({"subject": " "}, "subject: must not be empty"),
@@ -117,6 +117,18 @@ def test_all_of_it_is_read_to_whoever_confirms_it() -> None:
     said = read_back(ANNA)
 
     assert all(value in said for value in ANNA.values())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"to": "Anna <anna@example.com>"}, {"subject": "a\nb"}, {"text": " "}]
+)
+def test_nobody_is_asked_about_what_would_be_refused(changes: dict[str, str]) -> None:
+    with pytest.raises(ToolRefused):
+        read_back(ANNA | changes)
+
+
+def test_whom_the_owner_writes_to_is_told_to_nobody_before_they_prove_to_be_the_owner() -> None:
+    assert "eve@example.net" in read_back(ANNA | {"to": "eve@example.net"})
 
 
 def test_only_the_owner_may_have_it_sent_and_it_ends_before_its_bound() -> None:

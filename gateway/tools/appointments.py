@@ -15,7 +15,7 @@ import trio
 
 from actors.control import CallControl
 from actors.errors import EffectUnknown, ToolRefused
-from actors.toolbox import ToolFunction
+from actors.toolbox import ReadBack, ToolFunction
 from gateway.configuration.agents import AgentSettings
 from gateway.tools.caldav import DavDiary
 from gateway.tools.diary import AlreadyThere, Diary, DiaryFailed, Entry
@@ -101,6 +101,14 @@ class _Book:
 
     def moment(self, text: str) -> datetime:
         return moment_of(text, self.zone, self.now)
+
+    def spoken(self, text: object) -> str:
+        return spoken_time(self.moment(str(text)))
+
+    def which(self, arguments: Mapping[str, Any]) -> str:
+        title = arguments.get("title")
+        called = "" if title is None else f", whose title has: {title}"
+        return f"on {self.spoken(arguments['starts_at'])}{called}"
 
 
 def _book(means: Means) -> _Book:
@@ -201,39 +209,55 @@ def make_cancel(means: Means, agent: AgentSettings) -> ToolFunction:
     return calendar_cancel_event
 
 
-def read_create(arguments: Mapping[str, Any]) -> str:
-    """What the caller confirms: all of it. Likewise the others."""
-    said = [
-        f"Put an appointment into the calendar: {arguments.get('title', '')}",
-        f"on {spoken_time(str(arguments.get('starts_at', '')))}",
-        f"for {arguments.get('minutes', '')} minutes",
-        *_named(arguments, place="place", notes="notes"),
-    ]
-    return "; ".join(said)
+def make_read_create(means: Means) -> ReadBack:
+    """What the caller confirms: all of it, with the times as the calendar will have them.
+
+    What is read back raises `ToolRefused` for times that the tool itself would refuse: nobody is
+    asked about those.
+    """
+    book = _book(means)
+
+    def read(arguments: Mapping[str, Any]) -> str:
+        said = [
+            f"Put an appointment into the calendar: {arguments['title']}",
+            f"on {book.spoken(arguments['starts_at'])}",
+            f"for {arguments['minutes']} minutes",
+            *_named(arguments, place="place", notes="notes"),
+        ]
+        return "; ".join(said)
+
+    return read
 
 
-def read_update(arguments: Mapping[str, Any]) -> str:
-    """See `read_create`."""
-    said = [f"Change the appointment {_which(arguments)}"]
-    if arguments.get("new_starts_at") is not None:
-        said.append(f"its new start: {spoken_time(str(arguments['new_starts_at']))}")
-    if arguments.get("new_minutes") is not None:
-        said.append(f"its new length: {arguments['new_minutes']} minutes")
-    named = _named(
-        arguments, new_title="its new title", new_place="its new place", new_notes="its new notes"
-    )
-    return "; ".join([*said, *named])
+def make_read_update(means: Means) -> ReadBack:
+    """See `make_read_create`."""
+    book = _book(means)
+
+    def read(arguments: Mapping[str, Any]) -> str:
+        said = [f"Change the appointment {book.which(arguments)}"]
+        if arguments.get("new_starts_at") is not None:
+            said.append(f"its new start: {book.spoken(arguments['new_starts_at'])}")
+        if arguments.get("new_minutes") is not None:
+            said.append(f"its new length: {arguments['new_minutes']} minutes")
+        named = _named(
+            arguments,
+            new_title="its new title",
+            new_place="its new place",
+            new_notes="its new notes",
+        )
+        return "; ".join([*said, *named])
+
+    return read
 
 
-def read_cancel(arguments: Mapping[str, Any]) -> str:
-    """See `read_create`."""
-    return f"Take out of the calendar the appointment {_which(arguments)}"
+def make_read_cancel(means: Means) -> ReadBack:
+    """See `make_read_create`."""
+    book = _book(means)
 
+    def read(arguments: Mapping[str, Any]) -> str:
+        return f"Take out of the calendar the appointment {book.which(arguments)}"
 
-def _which(arguments: Mapping[str, Any]) -> str:
-    title = arguments.get("title")
-    called = "" if title is None else f", whose title has: {title}"
-    return f"on {spoken_time(str(arguments.get('starts_at', '')))}{called}"
+    return read
 
 
 def _named(arguments: Mapping[str, Any], **names: str) -> list[str]:

@@ -29,6 +29,8 @@ class Builtin:
     longest_s: float | Callable[[Config], float] | None = None
     read_back_of: Callable[[Means, AgentSettings], ReadBack] | None = None
     """Instead of `read_back`: as an agent has it."""
+    reads: Callable[[Means], ReadBack] | None = None
+    """Makes `read_back`, of a tool whose own depends on more than its arguments."""
 
 
 BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
@@ -49,13 +51,22 @@ BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
         send_email.make_send_email, "high", send_email.read_back, send_email.LONGEST_S
     ),
     "calendar_create_event": Builtin(
-        appointments.make_create, "high", appointments.read_create, appointments.LONGEST_S
+        appointments.make_create,
+        "high",
+        longest_s=appointments.LONGEST_S,
+        reads=appointments.make_read_create,
     ),
     "calendar_update_event": Builtin(
-        appointments.make_update, "high", appointments.read_update, appointments.LONGEST_S
+        appointments.make_update,
+        "high",
+        longest_s=appointments.LONGEST_S,
+        reads=appointments.make_read_update,
     ),
     "calendar_cancel_event": Builtin(
-        appointments.make_cancel, "high", appointments.read_cancel, appointments.LONGEST_S
+        appointments.make_cancel,
+        "high",
+        longest_s=appointments.LONGEST_S,
+        reads=appointments.make_read_cancel,
     ),
     "query_knowledge": Builtin(make_query_knowledge, "low", longest_s=LOOK_UP_S),
     "web_research": Builtin(make_web_research, "low", longest_s=longest_s),
@@ -82,6 +93,7 @@ def _made(names: Iterable[BuiltinTool], means: Means, agent: AgentSettings) -> T
             read_back=(
                 one.read_back if one.read_back_of is None else one.read_back_of(means, agent)
             ),
+            read_back=one.read_back if one.reads is None else one.reads(means),
             longest_s=one.longest_s(means.config) if callable(one.longest_s) else one.longest_s,
         )
     return box

@@ -61,16 +61,6 @@ class Change:
     notes: str | None = attrs.field(default=None, repr=False)
 
 
-def written_time(text: str) -> datetime | None:
-    """A time as a model writes it, with an offset or without; `None`: it is none."""
-    if _TIME.fullmatch(text.strip()) is None:
-        return None
-    try:
-        return datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-
-
 def moment_of(text: str, zone: ZoneInfo, now: datetime) -> datetime:
     """The moment that a model means, in this zone. Without an offset it is the zone's own time.
 
@@ -78,7 +68,7 @@ def moment_of(text: str, zone: ZoneInfo, now: datetime) -> datetime:
         ToolRefused: It is no time, is past, does not exist, or there are two of it.
 
     """
-    written = written_time(text)
+    written = _written(text)
     if written is None:
         raise ToolRefused(f"this is no time: {WRITTEN_AS}")
     if not now.year - 1 <= written.year <= now.year + YEARS_AHEAD:
@@ -87,6 +77,16 @@ def moment_of(text: str, zone: ZoneInfo, now: datetime) -> datetime:
     if moment.astimezone(UTC) <= now.astimezone(UTC):
         raise ToolRefused(f"that time is past: it is {now.astimezone(zone):%Y-%m-%dT%H:%M} now")
     return moment
+
+
+def _written(text: str) -> datetime | None:
+    """A time as a model writes it, with an offset or without; `None`: it is none."""
+    if _TIME.fullmatch(text.strip()) is None:
+        return None
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
 
 
 def _local(written: datetime, zone: ZoneInfo) -> datetime:
@@ -108,14 +108,12 @@ def end_of(starts: datetime, minutes: int) -> datetime:
     return (starts.astimezone(UTC) + timedelta(minutes=minutes)).astimezone(starts.tzinfo)
 
 
-def spoken_time(text: str) -> str:
-    """A time as it is read to somebody. What is no time is read as it is."""
-    at = written_time(text)
-    if at is None:
-        return text
-    day = f"{_WEEKDAYS[at.weekday()]}, {at.day} {_MONTHS[at.month - 1]} {at.year}"
-    offset = "" if at.tzinfo is None else f", at an offset of {at.isoformat()[-6:]} from UTC"
-    return f"{day}, at {at:%H:%M}{offset}"
+def spoken_time(moment: datetime) -> str:
+    """A moment as it is read to somebody who lives in its zone."""
+    day = f"{_WEEKDAYS[moment.weekday()]}, {moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+    is_twice = moment.utcoffset() != moment.replace(fold=1 - moment.fold).utcoffset()
+    which = f", {('the first', 'the second')[moment.fold]} of two such times" if is_twice else ""
+    return f"{day}, at {moment:%H:%M}{which}"
 
 
 def new_event(uid: str, appointment: Appointment, now: datetime) -> bytes:

@@ -26,6 +26,8 @@ LONGEST_S: Final = 25.0
 SUBJECT_MAX_CHARS: Final = 200
 TEXT_MAX_CHARS: Final = 5_000
 
+NO_ADDRESS: Final = "this is no address of one person: write it as anna@example.com"
+
 To = Annotated[
     str,
     pydantic.Field(max_length=320, description="One address and nothing else: anna@example.com."),
@@ -51,11 +53,12 @@ def make_send_email(means: Means, agent: AgentSettings) -> ToolFunction:
         """Send an e-mail for the owner, to an address that is allowed."""
         if sender is None:
             raise ToolRefused("no mail can be sent here: the settings name no sender")
+        if address_of(to) is None:
+            raise ToolRefused(NO_ADDRESS)
         address = allowed_recipient(to, settings.recipients)
         if address is None:
             raise ToolRefused(
-                "mail cannot be sent to this address: it is not among those that are allowed, or "
-                "not written as anna@example.com"
+                "mail cannot be sent to this address: it is not among those that the settings allow"
             )
         letter = Letter(
             message_id=message_id_of(call.facts.call_sid, call.tool_call_id, sender),
@@ -76,6 +79,16 @@ def make_send_email(means: Means, agent: AgentSettings) -> ToolFunction:
 
 
 def read_back(arguments: Mapping[str, Any]) -> str:
-    """What the caller confirms: all of it."""
-    to, subject, text = (arguments.get(key, "") for key in ("to", "subject", "text"))
-    return f"Send an e-mail to {to}, with the subject: {subject}. It says: {text}"
+    """What the caller confirms: all of it.
+
+    Raises:
+        ToolRefused: It could not be sent. That an address is not among those that are allowed is
+            not said here: who they are is nobody's business who has not proved to be the owner.
+
+    """
+    address = address_of(str(arguments["to"]))
+    if address is None:
+        raise ToolRefused(NO_ADDRESS)
+    subject = one_line(str(arguments["subject"]), "subject", SUBJECT_MAX_CHARS)
+    text = many_lines(str(arguments["text"]), "text", TEXT_MAX_CHARS)
+    return f"Send an e-mail to {address}, with the subject: {subject}. It says: {text}"
