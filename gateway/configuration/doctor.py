@@ -15,6 +15,7 @@ from gateway.configuration.agents import AgentSettings
 from gateway.configuration.config import Config, ConfigError, check_serving, load
 from gateway.configuration.convert import closest
 from gateway.configuration.doctor_net import network_findings, shutdown
+from gateway.configuration.doctor_tools import tool_findings
 from gateway.configuration.findings import Finding, fail, is_healthy, ok, skip, warn
 from gateway.configuration.models import MODELS, RECOGNISERS
 from gateway.configuration.roster import Roster
@@ -74,6 +75,7 @@ async def examine(
         tell(skip("network", "keys, models, addresses and numbers not looked at: --offline"))
     else:
         await network_findings(config, roster, tell, utc_now=utc_now)
+    await tool_findings(config, tell, utc_now=utc_now, offline=offline)
     return is_healthy(found)
 
 

@@ -109,6 +109,7 @@ async def _models(config: Config, utc_now: Callable[[], datetime]) -> list[Findi
             if not is_azure(config.openai.realtime_url):
                 for name, agent in _agents(config):
                     findings += _listed(name, agent, listed, utc_now().date())
+            findings += _researcher(config, listed, utc_now().date())
         case Answer(status=401):
             findings.append(
                 fail(
@@ -155,6 +156,27 @@ def _listed(
         else:
             findings.append(shutdown(subject, model, end, today))
     return findings
+
+
+def _researcher(config: Config, listed: dict[str, object], today: date) -> list[Finding]:
+    """The model that looks things up, if an agent has them looked up."""
+    subject, model = "research.model", config.research.model
+    is_used = any("web_research" in agent.builtin_tools for _, agent in _agents(config))
+    if not is_used or is_azure(config.openai.base_url):
+        return []
+    if model not in listed:
+        meant = closest(model, [other for other in listed if other.startswith("gpt-")])
+        hint = "" if meant is None else f" Did you mean {meant}?"
+        return [fail(subject, f"this key has no {model!r}.{hint} Or ask for access")]
+    end = _date(listed[model])
+    if end is None:
+        return [ok(subject, f"this key has {model}")]
+    days = (end - today).days
+    if days <= 0:
+        return [fail(subject, f"{model} was shut down on {end}: set another one")]
+    if days < SOON_DAYS:
+        return [warn(subject, f"{model} is shut down on {end}, in {days} days: set another one")]
+    return [ok(subject, f"{model}, until {end}")]
 
 
 def shutdown(subject: str, model: str, end: date, today: date) -> Finding:

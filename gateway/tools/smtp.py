@@ -65,6 +65,24 @@ class SmtpMailer:
         log.warning("mail.not_sent", why="too slow", maybe_done=delivery.is_given)
         raise NotMailed("the mail server is too slow", delivery.is_given)
 
+    async def visit(self, *, within_s: float) -> None:
+        """Connect and log in as for a letter, and leave without one. Cancellable.
+
+        Raises:
+            NotMailed: It would not be taken.
+
+        """
+        delivery = _Delivery(self._settings, self._tls, None)
+        with trio.move_on_after(within_s):
+            try:
+                await trio.to_thread.run_sync(
+                    delivery.run, abandon_on_cancel=True, limiter=self._threads
+                )
+            finally:
+                delivery.abandon()
+            return
+        raise NotMailed("the mail server is too slow")
+
 
 @attrs.define(eq=False)
 class _Delivery:
@@ -72,7 +90,8 @@ class _Delivery:
 
     settings: EmailSettings
     tls: ssl.SSLContext | None
-    letter: Letter
+    letter: Letter | None
+    """`None`: there is none, and nothing is handed over."""
     is_given: bool = attrs.field(default=False, init=False)
     """The server has been sent the letter, or a part of it: it may keep it whatever it answers."""
     _is_abandoned: bool = attrs.field(default=False, init=False)
@@ -97,9 +116,13 @@ class _Delivery:
 
         """
         try:
-            wire = wire_of(self.letter)
+            letter = self.letter
+            wire = b"" if letter is None else wire_of(letter)
             with closing(self._connected()) as client:
-                self._hand_over(client, wire)
+                if letter is None:
+                    client.ehlo_or_helo_if_needed()
+                else:
+                    self._hand_over(client, letter, wire)
                 # It is taken. What the server says to a goodbye is not waited for.
                 with suppress(smtplib.SMTPException, OSError):
                     client.putcmd("QUIT")
@@ -155,11 +178,11 @@ class _Delivery:
             undo.pop_all()
         return client
 
-    def _hand_over(self, client: smtplib.SMTP, wire: bytes) -> None:
+    def _hand_over(self, client: smtplib.SMTP, letter: Letter, wire: bytes) -> None:
         client.ehlo_or_helo_if_needed()
-        if client.mail(self.letter.sender)[0] != 250:
+        if client.mail(letter.sender)[0] != 250:
             raise NotMailed("the mail server does not take mail from the settings' sender")
-        code, _ = client.rcpt(self.letter.to)
+        code, _ = client.rcpt(letter.to)
         if 400 <= code < 500:
             raise NotMailed("the mail server does not take mail for this address now")
         if code not in (250, 251):
