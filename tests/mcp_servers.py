@@ -105,7 +105,7 @@ async def at_once(_: object) -> None:
 class Scripted:
     """A server without an SDK: says word for word what a test wants. Fits `Answering`."""
 
-    tools: list[dict[str, Any]]
+    tools: list[Any]
     """As they are listed."""
     call: Answer = lambda _: {"content": []}
     notice: Callable[[object], Awaitable[None]] = at_once

@@ -285,17 +285,20 @@ async def test_what_cannot_be_offered_is_skipped_and_the_rest_is_not() -> None:
             tool("text", inputSchema={"type": "string"}),
             tool("huge", inputSchema={"type": "object", "description": "x" * 20_000}),
             tool("broken", inputSchema={"type": "object", "properties": []}),
+            tool("no schema", inputSchema=None),
+            {"inputSchema": {}},
+            "nonsense",
             tool("not wanted"),
         ]
     )
-    wanted = tuple(one["name"] for one in server.tools[:-1])
+    wanted = tuple(one["name"] for one in server.tools[:-3])
     with capture_logs() as logs:
         async with using(server, tools=wanted) as (tools, _):
             names = [one.name for one in tools.schemas()]
 
     assert names == ["crm_good"]
     skipped = [entry["tool"] for entry in logs if entry["event"] == "mcp.tool_skipped"]
-    assert len(skipped) == 8
+    assert len(skipped) == 9
 
 
 async def test_no_more_tools_are_offered_than_a_session_can_bear() -> None:
@@ -358,17 +361,20 @@ class Known:
 
 # What a server answers.
 
+LONG_NUMBER: Final = (
+    b'{"jsonrpc": "2.0", "id": 3, "result": {"structuredContent": ' + b"1" * 400 + b"}}"
+)
 BAD_ANSWERS: Final[dict[str, tuple[Any, str]]] = {
     "10 MB": (http(b'"' + b"x" * 10_000_000 + b'"'), "too long"),
     "binary": (http(bytes(range(256)), kind="application/octet-stream"), "Unexpected content"),
     "html": (http(b"<html>", kind="text/html"), "Unexpected content"),
     "not JSON": (http(b"{"), "Failed to parse"),
-    "nested": (http(b"[" * 100_000), "Failed to parse"),
+    "nested": (http(b"[" * 60_000), "Failed to parse"),
     "other JSON": (http(b"[1, 2]"), "Failed to parse"),
     "compressed": (http(b"{}", more="content-encoding: gzip\r\n"), "compressed"),
     "no result": ({"nothing": 1}, "cannot be used"),
-    "odd content": ({"content": [{"type": "hologram"}]}, "cannot be used"),
     "not content": ({"content": "text"}, "cannot be used"),
+    "a number of any length": (http(LONG_NUMBER), "its answer"),
     "202": (http(b"", status="202 Accepted"), "202"),
     "500": (http(b"<h1>canary</h1>", status="500 Oops", kind="text/html"), "error response"),
     "404": (http(b"", status="404 Not Found"), "begun anew"),
@@ -469,9 +475,13 @@ async def test_too_many_runs_at_once_are_refused() -> None:
                 {"type": "resource_link", "uri": "file:///etc/passwd", "name": "it"},
                 {"type": "resource", "resource": {"uri": "a:b", "blob": "aaaa"}},
                 {"type": "resource", "resource": {"uri": "a:b", "text": "c"}},
+                {"type": "hologram"},
             ],
             {},
-            {"text": "a\nc", "left_out": ["image, image/png", "link to it", "file, None"]},
+            {
+                "text": "a\nc",
+                "left_out": ["image, image/png", "link to it", "resource", "hologram"],
+            },
         ),
         ([], {}, ""),
     ],
@@ -485,7 +495,7 @@ async def test_an_answer_is_told_as_json(
 
 
 async def test_a_failure_is_told_with_a_bounded_reason() -> None:
-    text = {"type": "text", "text": "no\x07 " * 10_000}
+    text = {"type": "text", "text": "no\x07 " * 5_000}
     server = Scripted([tool("do")], call=lambda _: {"content": [text], "isError": True})
     async with using(server) as (tools, _):
         why = await refusal(tools)

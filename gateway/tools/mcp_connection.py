@@ -13,7 +13,6 @@ from typing import Any, Final, NoReturn
 
 import attrs
 import httpx2
-import pydantic
 import structlog
 import trio
 from mcp import ClientSession, MCPError
@@ -29,20 +28,20 @@ from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
     Implementation,
+    InitializeResult,
     PaginatedRequestParams,
     ServerNotification,
-    Tool,
     ToolListChangedNotification,
 )
 
 from actors.errors import EffectUnknown, ToolRefused
 from gateway.barrier import Barrier
-from gateway.configuration.mcp_server import McpServer
+from gateway.configuration.mcp_server import ALL, McpServer
 from gateway.tools.http_tools import MAYBE_DONE
 from gateway.tools.mcp_answer import told
 from gateway.tools.mcp_listing import TOOLS_MAX, Listed, offered
 from gateway.tools.mcp_schema import plain
-from gateway.tools.mcp_transport import ANSWER_MAX_BYTES, NOT_SENT, McpTransport
+from gateway.tools.mcp_transport import LISTING_MAX_BYTES, NOT_SENT, McpTransport
 from gateway.web.public_web import PublicWeb
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -50,6 +49,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 AT_ONCE_MAX: Final = 64
 """Runs on one server. Who asks for more is running away."""
 PAGES_MAX: Final = 16
+SKIPPED_TOLD: Final = 16
+"""Tools that are not offered, in the log. A server may have any number of them."""
 SAID_MAX_CHARS: Final = 500
 _TALKATIVE: Final = ("mcp.client", "mcp.shared", "client", "httpx2", "httpcore")
 """Loggers of the SDK and of what it uses. They write down arguments, answers and addresses."""
@@ -79,7 +80,7 @@ class _Run:
     arguments: Mapping[str, Any]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     done: trio.Event = attrs.field(factory=trio.Event, init=False)
-    result: CallToolResult | None = None
+    result: dict[str, Any] | None = None
     refused: ToolRefused | None = None
 
 
@@ -89,6 +90,46 @@ class _Line:
 
     session: ClientSession
     dispatcher: JSONRPCDispatcher[TransportContext]
+
+    async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Have a tool run, once. Its answer as it came.
+
+        Not by `call_tool`: that checks answers against a schema of the server's own, with its
+        patterns, for as long as it takes.
+        """
+        greeting = self.session.initialize_result
+        if greeting is not None:
+            return await self.ask(
+                greeting, "tools/call", {"name": tool, "arguments": dict(arguments)}
+            )
+        params = CallToolRequestParams(name=tool, arguments=dict(arguments))
+        result = await self.session.send_request(CallToolRequest(params=params), CallToolResult)
+        return result.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    async def page(self, cursor: str | None) -> tuple[list[object], str | None]:
+        """Some of the tools, as they came, and where the rest begins.
+
+        Not by `list_tools`: that has none of them when there is a flaw in one.
+        """
+        params = PaginatedRequestParams(cursor=cursor)
+        greeting = self.session.initialize_result
+        if greeting is not None:
+            wanted = params.model_dump(by_alias=True, exclude_none=True)
+            raw = await self.ask(greeting, "tools/list", wanted)
+        else:
+            listing = await self.session.list_tools(params=params)
+            raw = listing.model_dump(by_alias=True, mode="json", exclude_none=True)
+        tools, after = raw.get("tools"), raw.get("nextCursor")
+        if not isinstance(tools, list):
+            raise MCPError(INVALID_PARAMS, "it lists no tools")
+        return tools, after if isinstance(after, str) else None
+
+    async def ask(
+        self, greeting: InitializeResult, method: str, params: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Ask a server that greeted us. Its result as it came."""
+        version = {MCP_PROTOCOL_VERSION_HEADER: greeting.protocol_version}
+        return await self.dispatcher.send_raw_request(method, params, {"headers": version})
 
 
 @attrs.define(eq=False)
@@ -109,7 +150,7 @@ class McpConnection:
     bounds: Bounds = attrs.field(factory=Bounds)
     tools: tuple[Listed, ...] = attrs.field(default=(), init=False)
     """Those that it listed last. They stay while it is away: most come back soon."""
-    _session: ClientSession | None = attrs.field(default=None, init=False)
+    _line: _Line | None = attrs.field(default=None, init=False)
     _running: trio.Nursery | None = attrs.field(default=None, init=False)
     _stale: trio.Event = attrs.field(factory=trio.Event, init=False)
     """Set when the tools may have changed, or the server may have gone."""
@@ -117,7 +158,7 @@ class McpConnection:
     @property
     def is_up(self) -> bool:
         """Whether it can be asked now."""
-        return self._session is not None
+        return self._line is not None
 
     async def run(self) -> NoReturn:
         """Stay connected, until cancelled."""
@@ -155,12 +196,12 @@ class McpConnection:
 
         """
         running = self._running
-        if running is None or self._session is None:
+        if running is None or self._line is None:
             raise ToolRefused("its server cannot be reached at the moment; it was not run")
         if len(running.child_tasks) >= AT_ONCE_MAX:
             raise ToolRefused("its server is too busy at the moment; it was not run")
         run = _Run(tool, arguments)
-        running.start_soon(self._run, self._session, run, name="mcp.run")
+        running.start_soon(self._run, self._line, run, name="mcp.run")
         try:
             with trio.move_on_after(self.server.timeout_s):
                 await run.done.wait()
@@ -168,7 +209,7 @@ class McpConnection:
             # Telling the server takes time, which is not the call's.
             run.scope.cancel()
         if run.result is not None:
-            log.info("mcp.answered", server=self.server.name, failed=run.result.is_error)
+            log.info("mcp.answered", server=self.server.name)
             return told(run.result)
         if run.refused is not None:
             raise run.refused
@@ -176,15 +217,10 @@ class McpConnection:
             raise EffectUnknown(f"the connection broke; {MAYBE_DONE}")
         raise EffectUnknown(f"there was no answer within {self.server.timeout_s:g} s; {MAYBE_DONE}")
 
-    async def _run(self, session: ClientSession, run: _Run) -> None:
-        request = CallToolRequest(
-            params=CallToolRequestParams(name=run.tool, arguments=dict(run.arguments))
-        )
+    async def _run(self, line: _Line, run: _Run) -> None:
         try:
             with run.scope:
-                # Not by `call_tool`: that checks answers against a schema of the server's own,
-                # with its patterns, for as long as it takes.
-                run.result = await session.send_request(request, CallToolResult)
+                run.result = await line.call(run.tool, run.arguments)
         except MCPError as error:
             run.refused = self._refusal(error)
         except Exception as error:  # noqa: BLE001 - it answered what the SDK did not expect.
@@ -216,7 +252,7 @@ class McpConnection:
                 trust_env=False,
             ) as client,
             streamable_http_client(
-                self.server.url, http_client=client, max_sse_event_size=ANSWER_MAX_BYTES
+                self.server.url, http_client=client, max_sse_event_size=LISTING_MAX_BYTES
             ) as streams,
         ):
             dispatcher = JSONRPCDispatcher[TransportContext](*streams)
@@ -231,12 +267,12 @@ class McpConnection:
                     await _greet(session)
                     self._stale = trio.Event()
                     await self._list(line)
-                self._session, self._running = session, running
+                self._line, self._running = line, running
                 log.info("mcp.connected", server=self.server.name, tools=len(self.tools))
                 try:
                     yield line
                 finally:
-                    self._session, self._running = None, None
+                    self._line, self._running = None, None
                     running.cancel_scope.cancel()
 
     async def _keep(self, line: _Line) -> NoReturn:
@@ -261,10 +297,10 @@ class McpConnection:
             MCPError: They are not to be had.
 
         """
-        found: list[Tool] = []
+        found: list[object] = []
         cursor: str | None = None
         for _ in range(PAGES_MAX):
-            page, cursor = await self._page(line, cursor)
+            page, cursor = await line.page(cursor)
             found += page
             if cursor is None or len(found) > TOOLS_MAX:
                 break
@@ -272,37 +308,14 @@ class McpConnection:
         tools, skipped = await trio.to_thread.run_sync(offered, self.server, found)
         if tools != self.tools:
             self.tools = tools
-            for one in skipped:
+            for one in skipped[:SKIPPED_TOLD]:
                 log.warning("mcp.tool_skipped", server=self.server.name, tool=one.name, why=one.why)
-            names = {one.name for one in found}
-            for name in (*self.server.tools, *self.server.low):
-                if name not in names and name != "*":
+            if len(skipped) > SKIPPED_TOLD:
+                log.warning("mcp.tools_skipped", server=self.server.name, count=len(skipped))
+            there = {one.name for one in tools}
+            for name in dict.fromkeys((*self.server.tools, *self.server.low)):
+                if name not in there and name != ALL:
                     log.warning("mcp.tool_missing", server=self.server.name, tool=name)
-
-    async def _page(self, line: _Line, cursor: str | None) -> tuple[list[Tool], str | None]:
-        """One page of tools, without those that are none, and where the next page is."""
-        params = PaginatedRequestParams(cursor=cursor)
-        greeting = line.session.initialize_result
-        if greeting is None:
-            listing = await line.session.list_tools(params=params)
-            return listing.tools, listing.next_cursor
-        # Not by `list_tools`: that has none of the tools when there is a flaw in one of them.
-        raw = await line.dispatcher.send_raw_request(
-            "tools/list",
-            params.model_dump(by_alias=True, mode="json", exclude_none=True),
-            {"headers": {MCP_PROTOCOL_VERSION_HEADER: greeting.protocol_version}},
-        )
-        listed, after = raw.get("tools"), raw.get("nextCursor")
-        if not isinstance(listed, list):
-            raise MCPError(INVALID_PARAMS, "it lists no tools")
-        found: list[Tool] = []
-        for one in listed:
-            try:
-                found.append(Tool.model_validate(one))
-            except pydantic.ValidationError:
-                name = plain(one.get("name"), 64) if isinstance(one, dict) else ""
-                log.warning("mcp.tool_skipped", server=self.server.name, tool=name, why="no tool")
-        return found, after if isinstance(after, str) else None
 
 
 async def _greet(session: ClientSession) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import orjson
@@ -17,9 +17,6 @@ import orjson
 from actors.toolbox import ToolSchema
 from gateway.configuration.mcp_server import McpServer
 from gateway.tools.mcp_schema import Unusable, plain, usable
-
-if TYPE_CHECKING:
-    from mcp_types import Tool
 
 TOOLS_MAX: Final = 128
 """Of one server. Each is told to the model in every session."""
@@ -48,25 +45,26 @@ class Skipped:
 
 
 def offered(
-    server: McpServer, tools: Sequence[Tool]
+    server: McpServer, tools: Sequence[object]
 ) -> tuple[tuple[Listed, ...], tuple[Skipped, ...]]:
     """Those of a server's tools that an agent may be given, and those that cannot be.
 
     Args:
         server: Whose they are.
-        tools: All that it listed.
+        tools: All that it listed, as they came: a flaw in one of them is none in the others.
 
     """
     good: list[Listed] = []
     bad: list[Skipped] = []
-    wanted = [one for one in tools if server.has(one.name)]
+    wanted = [_read(one) for one in tools]
+    wanted = [one for one in wanted if server.has(one.name)]
     often = Counter(name_of(server, one.name) for one in wanted)
     room = SCHEMAS_MAX_BYTES
     for one in wanted:
         name = name_of(server, one.name)
         try:
-            _judge(name, one, often[name], len(good))
-            parameters = usable(one.input_schema)
+            _judge(one.name, name, often[name], len(good))
+            parameters = usable(one.schema)
             room -= len(orjson.dumps(parameters))
             _judge_room(room)
         except Unusable as unusable:
@@ -74,7 +72,7 @@ def offered(
             continue
         schema = ToolSchema(
             name,
-            plain(one.description) or plain(one.title) or server.description,
+            one.description or server.description,
             parameters,
             risk="low" if one.name in server.low else "high",
             longest_s=server.longest_s,
@@ -83,12 +81,30 @@ def offered(
     return tuple(good), tuple(bad)
 
 
-def _judge(name: str, tool: Tool, often: int, before: int) -> None:
+@attrs.frozen
+class _Raw:
+    """One tool as it came, as far as we look at it."""
+
+    name: str
+    description: str
+    schema: object
+
+
+def _read(one: object) -> _Raw:
+    if not isinstance(one, dict) or not isinstance(one.get("name"), str):
+        return _Raw("", "", None)
+    description = plain(one.get("description")) or plain(one.get("title"))
+    return _Raw(one["name"], description, one.get("inputSchema"))
+
+
+def _judge(own: str, name: str, often: int, before: int) -> None:
+    if not own:
+        raise Unusable("it is no tool, or has no name")
     if often > 1:
         # Nobody could say which of them was meant.
         raise Unusable("there are two of that name")
-    if len(name) > NAME_MAX_CHARS or not tool.name:
-        raise Unusable(f"its name is longer than {NAME_MAX_CHARS} characters, or none")
+    if len(name) > NAME_MAX_CHARS:
+        raise Unusable(f"its name is longer than {NAME_MAX_CHARS} characters")
     if before >= TOOLS_MAX:
         raise Unusable(f"there are more than {TOOLS_MAX}")
 

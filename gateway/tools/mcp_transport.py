@@ -7,7 +7,7 @@ answer of its own, which says so to whoever asked, and to nobody else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -25,8 +25,10 @@ NOT_SENT: Final = -32050
 BROKEN: Final = -32051
 """Likewise: somebody was asked, and the answer cannot be used."""
 
-ANSWER_MAX_BYTES: Final = 256 * 1024
-"""Of one answer. Parsing that much takes under 3 ms, during which nobody's audio moves."""
+ANSWER_MAX_BYTES: Final = 64 * 1024
+"""Of one answer. The SDK takes 3 ms to read that much, during which nobody's audio moves."""
+LISTING_MAX_BYTES: Final = 256 * 1024
+"""Of one page of tools. It is read when the connection begins, and every few minutes: 10 ms."""
 STREAM_MAX_BYTES: Final = 1024 * 1024
 """Of the stream on which a server says what it likes. One that says more is heard anew later."""
 NOTICE_S: Final = 2.0
@@ -75,7 +77,9 @@ class McpTransport(httpx2.AsyncBaseTransport):
 
         """
         asks = request.method == "POST"
-        message_id = _id_of(request) if asks else None
+        message = orjson.loads(request.content) if asks else {}
+        message_id = message.get("id") if "method" in message else None
+        most = _most(message) if asks else STREAM_MAX_BYTES
         is_notice = asks and message_id is None
         deadline = trio.current_time() + (NOTICE_S if is_notice else self._longest_s)
         code, why = BROKEN, "the connection broke"
@@ -83,8 +87,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
             with trio.fail_at(deadline):
                 response = await self._send(request)
                 if not _is_stream(response):
-                    return _remembered(await _whole(response), request)
-            most = ANSWER_MAX_BYTES if asks else STREAM_MAX_BYTES
+                    return _remembered(await _whole(response, most), request)
             return _streamed(response, deadline if asks else None, most)
         except Barred as barred:
             code, why = NOT_SENT, barred.why
@@ -142,10 +145,9 @@ class _Body:
         return content
 
 
-def _id_of(request: httpx2.Request) -> object:
-    """Of the message in a request of ours; `None`: it waits for no answer."""
-    message = orjson.loads(request.content)
-    return message.get("id") if isinstance(message, dict) and "method" in message else None
+def _most(message: Mapping[str, object]) -> int:
+    """How long the answer to a message may be, in bytes."""
+    return LISTING_MAX_BYTES if message.get("method") == "tools/list" else ANSWER_MAX_BYTES
 
 
 def _is_stream(response: httpcore.Response) -> bool:
@@ -153,7 +155,7 @@ def _is_stream(response: httpcore.Response) -> bool:
     return headers.get("content-type", "").lower().startswith(_SSE) and response.status == 200
 
 
-async def _whole(response: httpcore.Response) -> httpx2.Response:
+async def _whole(response: httpcore.Response, most: int) -> httpx2.Response:
     """An answer that has an end.
 
     Raises:
@@ -161,7 +163,7 @@ async def _whole(response: httpcore.Response) -> httpx2.Response:
 
     """
     body = bytearray()
-    chunks = _Chunks(response, None, ANSWER_MAX_BYTES)
+    chunks = _Chunks(response, None, most)
     try:
         async for chunk in chunks:
             body += chunk
