@@ -46,6 +46,7 @@ from gateway.records.flight_log import (
 )
 from gateway.records.store import make_private
 from gateway.records.tap import Content, Flight, Place, Tap, from_phone
+from gateway.records.tapped_voice import TappedVoice
 from gateway.session.lasting import LastingSession
 from gateway.session.realtime import RealtimeSession
 from gateway.twilio.media import Tapped
@@ -475,7 +476,7 @@ async def run_recorded_call(
             recorder=recorder,
             store=tapped,
             limits=limits,
-            voice=voice,
+            voice=None if voice is None else TappedVoice(voice, flight),
         )
     finally:
         flight.note("call", ["ended", exit_to_json(tapped.ending)])

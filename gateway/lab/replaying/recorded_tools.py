@@ -98,13 +98,21 @@ class _Deed:
                 await call.say(words)
             case "confirm", [str(question), float() | int() as within_s]:
                 await call.confirm(question, within_s=within_s)
-            case "collect", [int(most), end_key, float() | int() as first_s, between_s, private]:
+            case "collect", [
+                int(most),
+                end_key,
+                float() | int() as first_s,
+                between_s,
+                private,
+                *fresh,
+            ]:
                 await call.collect_digits(
                     most=most,
                     end_key=end_key,
                     first_s=first_s,
                     between_s=between_s,
                     private=private,
+                    fresh=bool(fresh and fresh[0]),
                 )
             case _:
                 pass  # A deed of a later version.

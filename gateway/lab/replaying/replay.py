@@ -27,6 +27,7 @@ from gateway.lab.replaying.recorded_line import RecordedLine
 from gateway.lab.replaying.recorded_model import RecordedModels
 from gateway.lab.replaying.recorded_phone import RecordedPhone
 from gateway.lab.replaying.recorded_tools import RecordedTools
+from gateway.lab.replaying.recorded_voice import RecordedVoice
 from gateway.lab.simulator.determinism import run_seeded
 from gateway.lab.virtual_time import VirtualClock
 from gateway.records.flight import MemoryFlight, run_recorded_call
@@ -135,6 +136,7 @@ class _Stage:
                     recorder=MemoryRecorder(),
                     store=MemoryStore(),
                     limits=header.limits,
+                    voice=RecordedVoice.of(self.log),
                 )
             nursery.cancel_scope.cancel("the call is over")
 
