@@ -56,6 +56,8 @@ from gateway.records.tapped_voice import TappedVoice
 from gateway.session.realtime import Socket, Use
 from tests.killed_sessions import FILLER
 from tests.killed_sessions import one_call as one_killed
+from tests.test_call_voice import Clerk
+from tests.test_call_voice import scenario as booking
 from tests.test_main import offhook
 from tests.worlds import GOODBYE, LONG_ANSWER, at, play, world
 
@@ -787,7 +789,7 @@ def test_keys_that_a_tool_was_given_are_given_to_it_again_and_to_nobody_else(
     @box.add
     async def ask(call: CallControl) -> int:
         """Have a number typed."""
-        digits = await call.collect_digits(most=8, private=private)
+        digits = await call.collect_digits(most=8, private=private, fresh=private)
         call.change(instructions="You are Max now.")
         return len(digits)
 
@@ -971,3 +973,47 @@ def test_the_gateway_s_own_voice_says_again_what_it_said_and_takes_as_long(
     if not with_audio:
         then = [b"\xff" * len(one) if isinstance(one, bytes) else one for one in then]
     assert said == [*then, "the flight log has no such speech", 0.0]
+
+
+def asked(*caller: str, seed: int = 0, with_audio: bool = False) -> tuple[FlightLog, Clerk]:
+    """The log of a call in which the gateway itself asks the caller something."""
+    flight, clerk = MemoryFlight(with_audio), Clerk(within_s=5)
+    one = world(booking(*caller), toolbox=clerk.box(), flight=flight)
+    run_seeded(lambda: play(one), seed=seed)
+    return flight.read(), clerk
+
+
+ANSWERS = {
+    "{wait: agent_quiet, quiet_ms: 600, press: '1'}": "yes",
+    "{wait: agent_quiet, quiet_ms: 600, press: '2'}": "no",
+    "{wait: agent_quiet, quiet_ms: 600, say: 'Yes please.'}": "yes",
+    "{wait: agent_quiet, quiet_ms: 600, say: 'But at four.'}": "other",
+    "{wait: agent_speaking, after_ms: 300, say: 'Wait a moment.'}": None,
+    "{wait_ms: 20000, say: 'Are you there?'}": "silence",
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("caller", ANSWERS)
+def test_what_the_gateway_itself_asked_is_asked_again_and_answered_in_the_same_way(
+    caller: str, seed: int
+) -> None:
+    log, clerk = asked(caller, seed=seed, with_audio=bool(seed))
+    answers = [one.content for one in log.entries if one.place == "tool" and word(one) == "did"]
+
+    assert any(one.place == "voice" for one in log.entries)
+    assert [one[2:] for one in answers] == [["confirm", "returned", clerk.replies[0]]]
+    assert ANSWERS[caller] in {None, clerk.replies[0]}
+    same(replay(log))
+
+
+def test_another_answer_than_then_is_found_and_named() -> None:
+    log, _ = asked("{wait: agent_quiet, quiet_ms: 600, press: '1'}")
+
+    def no(entry: Entry) -> Entry:
+        is_key = entry.place == "phone.in" and word(entry) == "dtmf"
+        return attrs.evolve(entry, content=["dtmf", "2"]) if is_key else entry
+
+    (only,) = replay(edited(log, no)).differences
+    assert (only.leg, only.then) == ("tools", 'take for the caller\'s answer "yes"')
+    assert only.now == 'take for the caller\'s answer "no"'

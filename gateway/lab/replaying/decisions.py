@@ -35,6 +35,8 @@ SPEECH_APART_MS: Final = 100.0
 """How far sums of the caller's audio may be apart: frames under way when it ended."""
 RUN: Final = "run"
 RETURN: Final = "return the output of"
+HEARD: Final = "take for the caller's answer"
+SAID: Final = "say to the caller, who hears it:"
 SENT: Final = "send until the end"
 PASSED_ON: Final = "pass on of the caller's voice"
 
@@ -135,8 +137,8 @@ class _Reader:
                 self.speech_ms += _length_ms(audio)
             case "model.out", {"type": str(kind)}:
                 self._order(at_ms, kind, content, entry.session)
-            case "tool", ["begin", _, name, arguments, *_]:
-                self._add(at_ms, "tools", f"{RUN} {name}", arguments)
+            case "tool", list():
+                self._tool(at_ms, content)
             case "call", ["ended", {"exit": "Crashed" as name, "error": str(error), **others}]:
                 # The words of an exception of then are not always known.
                 detail = {**others, "exit": name, "error": error.partition(":")[0]}
@@ -176,6 +178,17 @@ class _Reader:
                 self._add(at_ms, "model", f"{kind} {name}", event)
             case _:
                 self._add(at_ms, "model", kind, event)
+
+    def _tool(self, at_ms: float, content: list[Any]) -> None:
+        match content:
+            case ["begin", _, name, arguments, *_]:
+                self._add(at_ms, "tools", f"{RUN} {name}", arguments)
+            case ["did", _, "confirm", "returned", reply]:
+                self._add(at_ms, "tools", HEARD, reply)
+            case ["did", _, "say", "returned", was_heard]:
+                self._add(at_ms, "tools", SAID, was_heard)
+            case _:
+                pass
 
     def _add(
         self,
@@ -261,7 +274,7 @@ def _of(decided: Decisions, leg: Leg, tolerance: Tolerance) -> list[Decision]:
     ordered: list[Decision] = []
     beside: list[Decision] = []
     for decision in (one for one in decided.taken if one.leg == leg):
-        is_free = decision.what.startswith((RUN, RETURN))
+        is_free = decision.what.startswith((RUN, RETURN, HEARD, SAID))
         if beside and not (is_free and decision.at_ms - beside[-1].at_ms <= tolerance.at_ms):
             ordered += sorted(beside, key=_name)
             beside.clear()
