@@ -17,7 +17,7 @@ from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool, CalendarSettings
 from gateway.tools.appointments import LONGEST_S, WITHIN_S
-from gateway.tools.builtin import Means, builtin_tools
+from gateway.tools.builtin import builtin_tools
 from gateway.tools.diary import Diary, DiaryFailed, DiaryInMemory, Entry, Rewrite
 from gateway.tools.means import Means
 from tests.calendar_servers import CalendarPlace, CalendarServer, calendar_server

@@ -17,6 +17,8 @@ from gateway.tools.knowledge import LOOK_UP_S, make_query_knowledge
 from gateway.tools.means import Means
 from gateway.tools.research import longest_s, make_web_research
 
+ReadBackOf = Callable[[Means, AgentSettings], ReadBack]
+
 
 @attrs.frozen
 class Builtin:
@@ -25,48 +27,43 @@ class Builtin:
     make: Callable[[Means, AgentSettings], ToolFunction]
     """The function, as an agent has it. Its name is the tool's."""
     risk: Risk
-    read_back: ReadBack | None = None
+    read_back: ReadBackOf | None = None
+    """What the owner confirms, as an agent has it: needed where the risk is high."""
     longest_s: float | Callable[[Config], float] | None = None
-    read_back_of: Callable[[Means, AgentSettings], ReadBack] | None = None
-    """Instead of `read_back`: as an agent has it."""
-    reads: Callable[[Means], ReadBack] | None = None
-    """Makes `read_back`, of a tool whose own depends on more than its arguments."""
+
+
+def _always(read_back: ReadBack) -> ReadBackOf:
+    return lambda _means, _agent: read_back
+
+
+def _of_means(make: Callable[[Means], ReadBack]) -> ReadBackOf:
+    return lambda means, _agent: make(means)
 
 
 BUILTIN: Final[Mapping[BuiltinTool, Builtin]] = {
-    "make_call": Builtin(
-        outgoing.make_call,
-        "high",
-        longest_s=outgoing.LONGEST_S,
-        read_back_of=outgoing.call_read_back,
-    ),
-    "send_sms": Builtin(
-        outgoing.send_sms,
-        "high",
-        longest_s=outgoing.LONGEST_S,
-        read_back_of=outgoing.sms_read_back,
-    ),
+    "make_call": Builtin(outgoing.make_call, "high", outgoing.call_read_back, outgoing.LONGEST_S),
+    "send_sms": Builtin(outgoing.send_sms, "high", outgoing.sms_read_back, outgoing.LONGEST_S),
     "take_message": Builtin(messages.make_take_message, "low", longest_s=messages.LONGEST_S),
     "send_email": Builtin(
-        send_email.make_send_email, "high", send_email.read_back, send_email.LONGEST_S
+        send_email.make_send_email, "high", _always(send_email.read_back), send_email.LONGEST_S
     ),
     "calendar_create_event": Builtin(
         appointments.make_create,
         "high",
-        longest_s=appointments.LONGEST_S,
-        reads=appointments.make_read_create,
+        _of_means(appointments.make_read_create),
+        appointments.LONGEST_S,
     ),
     "calendar_update_event": Builtin(
         appointments.make_update,
         "high",
-        longest_s=appointments.LONGEST_S,
-        reads=appointments.make_read_update,
+        _of_means(appointments.make_read_update),
+        appointments.LONGEST_S,
     ),
     "calendar_cancel_event": Builtin(
         appointments.make_cancel,
         "high",
-        longest_s=appointments.LONGEST_S,
-        reads=appointments.make_read_cancel,
+        _of_means(appointments.make_read_cancel),
+        appointments.LONGEST_S,
     ),
     "query_knowledge": Builtin(make_query_knowledge, "low", longest_s=LOOK_UP_S),
     "web_research": Builtin(make_web_research, "low", longest_s=longest_s),
@@ -90,10 +87,7 @@ def _made(names: Iterable[BuiltinTool], means: Means, agent: AgentSettings) -> T
         box.add(
             one.make(means, agent),
             risk=one.risk,
-            read_back=(
-                one.read_back if one.read_back_of is None else one.read_back_of(means, agent)
-            ),
-            read_back=one.read_back if one.reads is None else one.reads(means),
+            read_back=None if one.read_back is None else one.read_back(means, agent),
             longest_s=one.longest_s(means.config) if callable(one.longest_s) else one.longest_s,
         )
     return box

@@ -100,14 +100,6 @@ class _Deed:
                 await call.confirm(question, within_s=within_s)
             case "collect", [int(most), end_key, float() | int() as first_s, between_s, *others]:
                 private, fresh = [*others, False][:2]  # An old log has not the second.
-            case "collect", [
-                int(most),
-                end_key,
-                float() | int() as first_s,
-                between_s,
-                private,
-                *fresh,
-            ]:
                 await call.collect_digits(
                     most=most,
                     end_key=end_key,
@@ -115,7 +107,6 @@ class _Deed:
                     between_s=between_s,
                     private=private,
                     fresh=fresh,
-                    fresh=bool(fresh and fresh[0]),
                 )
             case _:
                 pass  # A deed of a later version.
