@@ -148,6 +148,7 @@ def create_app(
         spending=outside.spending,
         outgoing=outgoing,
         own_numbers=roster.numbers,
+        taken=outside.taken,
         web=public_web,
         mcp=mcp,
     )

@@ -18,6 +18,10 @@ VERBS: Final = frozenset(
 """What a carrier can be asked to do."""
 _OF_REFUSALS: Final = {"answered", "heard", "twiml", "within_ms"}
 """What can be expected of a call that no agent takes."""
+_OF_PATTERNS: Final = (
+    "heard", "unheard", "said", "instructions", "told", "primed", "untold",
+    "audit", "unaudited", "messages",
+)  # fmt: skip
 
 Ending = str
 """The name of an `Exit` class."""
@@ -71,6 +75,13 @@ class Expectation:
     untold: tuple[str, ...] = ()
     """Patterns of what the model was given in no event at all."""
 
+    audit: tuple[str, ...] = ()
+    """Patterns of the rows of the audit log, each as `event tool`."""
+    unaudited: tuple[str, ...] = ()
+    """Patterns of rows that must not be there."""
+    messages: tuple[str, ...] = ()
+    """Patterns of the messages that were taken for the owner."""
+
     record: dict[str, Any] = attrs.field(factory=dict[str, Any])
     """Part of `call.json`."""
     nowhere: tuple[str, ...] = ()
@@ -87,7 +98,7 @@ class Expectation:
         for verb in self.twiml:
             if verb not in VERBS:
                 raise ValueError(f"`twiml`: there is no verb `{verb}`{hint(verb, VERBS)}")
-        for name in ("heard", "unheard", "said", "instructions", "told", "primed", "untold"):
+        for name in _OF_PATTERNS:
             _check_patterns(name, getattr(self, name))
         _check_patterns("whisper", [self.whisper] if self.whisper else [])
 

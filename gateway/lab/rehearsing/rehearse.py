@@ -21,10 +21,9 @@ from quart_trio import QuartTrio
 from actors.exits import Exit
 from actors.policy.journal import Observer
 from actors.policy.record import CallRecord
-from actors.ports import Session
 from actors.toolbox import Toolbox
 from gateway.app import create_app
-from gateway.calls import Calls, IncomingCall
+from gateway.calls import Calls
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.config import (
     Config,
@@ -58,11 +57,13 @@ from gateway.lab.twilio.noise import babble
 from gateway.lab.twilio.phone import FROM_NUMBER, TO_NUMBER, call_fields
 from gateway.lab.twilio.twilio_api import TwilioApi
 from gateway.lab.virtual_time import VirtualClock
-from gateway.phone_call import Outside, open_session
+from gateway.permission.audit_log import MemoryAudit
+from gateway.phone_call import Outside
 from gateway.records.flight import MemoryFlight
 from gateway.records.store import to_json
 from gateway.records.timeline import draw
 from gateway.session.realtime import Connect, Use
+from gateway.tools.taken import MessagesInMemory
 from gateway.twilio.left_message import LeftMessage
 from gateway.web.client_socket import CannotOpen
 from gateway.web.public_web import Answer, Question, Unanswered
@@ -210,19 +211,25 @@ class _Stage:
     _api: TwilioApi = attrs.field(
         factory=lambda: TwilioApi(account_sid=ACCOUNT_SID, password=TOKEN), init=False
     )
+    _voice: MemoryVoice = attrs.field(factory=lambda: MemoryVoice(babble), init=False)
+    _audit: MemoryAudit = attrs.field(init=False)
+    _taken: MessagesInMemory = attrs.field(factory=MessagesInMemory, init=False)
     _messages: list[LeftMessage] = attrs.field(factory=list[LeftMessage], init=False)
     _world: trio.Nursery = attrs.field(init=False)
     _began_s: float = attrs.field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._store = FaultyStore(self._striker, {})
+        self._audit = MemoryAudit(self._utc_now)
         self._outside = Outside(
             store=self._store,
             recorder=lambda _: FaultyRecorder(self._striker, 0),
             utc_now=self._utc_now,
             flight=lambda _: self._flight,
             line=_filler,
-            voice=lambda *_: MemoryVoice(babble),
+            voice=lambda *_: self._voice,
+            audit=self._audit,
+            taken=self._taken,
         )
 
     async def run(self) -> Rehearsed:
@@ -244,7 +251,7 @@ class _Stage:
             toolbox=self.toolbox,
             observer=self.observer,
             outside=self._outside,
-            open_session=self._open_session,
+            connect_for=self._connect_for,
             random_bytes=Random(f"{self.seed}/tokens").randbytes,
             twilio_transport=self._api.transport(),
             keep_message=self._keep_message,
@@ -300,6 +307,8 @@ class _Stage:
         testimony = Testimony(
             heard=recognise(report.heard, {line: babble(line) for line in self._lines()}),
             sessions=tuple(tuple(model.received) for model in self.models),
+            audit=tuple(f"{row.event} {row.tool}" for row in self._audit.rows),
+            messages=tuple(message.text for message in self._taken.messages),
             left_behind=tuple(self._left_behind(records, events)),
         )
         return Rehearsed(
@@ -321,6 +330,7 @@ class _Stage:
         for agent in (self.config.agent, *self.config.agents.values()):
             if agent.filler is not None:
                 yield agent.filler
+        yield from self._voice.said
 
     def _left_behind(
         self, records: list[CallRecord], events: tuple[Mapping[str, Any], ...]
@@ -331,22 +341,16 @@ class _Stage:
         yield from (
             ("message.json", repr(attrs.asdict(message)).encode()) for message in self._messages
         )
+        yield from (("the audit log", repr(row).encode()) for row in self._audit.written)
+        yield from (
+            ("message.json", repr(attrs.asdict(one)).encode()) for one in self._taken.messages
+        )
         yield from ((f"the log, {event.get('event')}", repr(event).encode()) for event in events)
 
     def _breaches(self) -> Iterator[str]:
         """What the model's server would not have taken, or should not have been asked."""
         for model in self.models:
             yield from (f"the model's server was misused: {what}" for what in model.violations)
-
-    def _open_session(self, incoming: IncomingCall, nursery: trio.Nursery) -> Session:
-        return open_session(
-            self.config,
-            self.toolbox,
-            self._outside,
-            incoming,
-            nursery,
-            connect_for=self._connect_for,
-        )
 
     # The others.
 

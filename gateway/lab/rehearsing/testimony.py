@@ -32,6 +32,10 @@ class Testimony:
     """Lines of the agent's that the caller's ear recognised."""
     sessions: tuple[tuple[Json, ...], ...] = ()
     """Client events of every session of the model's, in order; without the caller's audio."""
+    audit: tuple[str, ...] | None = None
+    """Rows of the audit log, each as `event tool`; `None`: nobody looked."""
+    messages: tuple[str, ...] | None = None
+    """The texts of messages that were taken, likewise."""
     left_behind: tuple[tuple[str, bytes], ...] = attrs.field(default=(), repr=False)
     """Everything that the call wrote into files and logs, and where."""
 
@@ -41,6 +45,11 @@ def judge_testimony(expect: Expectation, report: CallReport, testimony: Testimon
     yield from _of_ear(expect, report, testimony)
     yield from _of_sessions(expect, testimony)
     yield from _of_traces(expect, testimony)
+    if testimony.audit is not None:
+        yield from missing_patterns("audit", expect.audit, testimony.audit)
+        yield from _found("unaudited", expect.unaudited, testimony.audit)
+    if testimony.messages is not None:
+        yield from missing_patterns("messages", expect.messages, testimony.messages)
 
 
 def missing_patterns(key: str, patterns: Sequence[str], texts: Iterable[str]) -> Iterator[str]:
