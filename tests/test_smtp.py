@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime
+from functools import partial
 
 import attrs
 import pytest
@@ -186,7 +187,8 @@ async def test_whether_it_took_effect_is_said_as_it_is_known(
     async with strange_server(behave) as port:
         mailer = SmtpMailer(settings_for(port))
         with capture_logs() as logs, pytest.raises(NotMailed) as refused:
-            await mailer.send(LETTER, within_s=0.3)
+            # Where the letter has to be on its way by then, a busy machine is given its time.
+            await mailer.send(LETTER, within_s=1 if maybe_done else 0.2)
         with trio.fail_after(2):
             # The thread ends with it, and does not wait for its own bound.
             while mailer._threads.borrowed_tokens:  # noqa: ASYNC110 - nobody tells of that.
@@ -201,24 +203,28 @@ async def test_whether_it_took_effect_is_said_as_it_is_known(
 async def test_what_is_given_up_is_not_sent_afterwards() -> None:
     """The caller hung up, and it is written down that nothing happened: nothing may."""
     commands: list[bytes] = []
-    go_on = trio.Event()
+    at_data, go_on = trio.Event(), trio.Event()
 
     async def behave(stream: trio.abc.Stream) -> None:
         await stream.send_all(b"220 hello\r\n")
         for answer in GO_ON:
             commands.append(bytes(await stream.receive_some()))
             if commands[-1].startswith(b"DATA"):
+                at_data.set()
                 await go_on.wait()
             await stream.send_all(answer)
         commands.append(bytes(await stream.receive_some()))
 
     async with strange_server(behave) as port:
-        with trio.move_on_after(0.2) as patience:
-            await SmtpMailer(settings_for(port)).send(LETTER, within_s=5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(SmtpMailer(settings_for(port)).send, LETTER, within_s=30))
+            await at_data.wait()
+            nursery.cancel_scope.cancel()
         go_on.set()
-        await trio.sleep(0.05)
+        with trio.move_on_after(1):
+            while len(commands) == 4:  # noqa: ASYNC110 - a server's, which tells nobody.
+                await trio.sleep(0.01)
 
-    assert patience.cancelled_caught
     assert commands[3].startswith(b"DATA")
     assert commands[4:] in ([], [b""])
 
