@@ -22,6 +22,7 @@ from gateway.web.public_address import networks
 from gateway.web.public_web import PublicWeb
 
 NO_CONTENT: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
+MODERN: Final = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 LOOPBACK: Final = networks(["127.0.0.1"])
 QUICK: Final = Bounds(connect_s=5.0, pause_s=0.05, pause_most_s=0.1, relist_least_s=0.05)
 
@@ -114,6 +115,8 @@ class Scripted:
     """`None`: all of `tools`, in one page."""
     get: bytes = b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n"
     """What the stream of its own is answered by."""
+    is_modern: bool = False
+    """Whether it is one of 2026-07-28, which has no handshake."""
     session: str = "mcp-session-id: s1\r\n"
     methods: list[str] = attrs.field(factory=list[str], init=False)
     """What it was asked and told, in order."""
@@ -133,6 +136,16 @@ class Scripted:
         params = message.get("params", {})
         result: Any
         match method:
+            case "initialize" if self.is_modern:
+                result = {"code": -32601, "message": "Method not found"}
+            case "server/discover":
+                result = {
+                    "resultType": "complete",
+                    "supportedVersions": ["2026-07-28"],
+                    "capabilities": {"tools": {}},
+                    "ttlMs": 0,
+                    "cacheScope": "private",
+                }
             case "initialize":
                 result = {
                     "protocolVersion": "2025-06-18",
@@ -142,7 +155,7 @@ class Scripted:
             case "tools/list" if self.list_tools is not None:
                 result = self.list_tools(params)
             case "tools/list":
-                result = {"tools": self.tools}
+                result = {"tools": self.tools, **(MODERN if self.is_modern else {})}
             case _:
                 result = self.call(params)
         if isinstance(result, Awaitable):

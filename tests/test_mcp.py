@@ -30,7 +30,7 @@ from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.roster import Roster
 from gateway.tools.http_tools import MAYBE_DONE
 from gateway.tools.mcp_connection import AT_ONCE_MAX, PAGES_MAX, McpConnection
-from gateway.tools.mcp_listing import TOOLS_MAX, Listed
+from gateway.tools.mcp_listing import TOOLS_MAX, Listed, offered
 from gateway.tools.mcp_tools import McpServers, McpTools
 from gateway.tools.means import Means
 from gateway.tools.toolset import Layered, tools_of
@@ -266,6 +266,16 @@ async def test_headers_and_their_secrets_are_sent_to_the_server() -> None:
 
     assert {headers.get("authorization") for _, headers in requests.seen} == {"Bearer canary"}
     assert {headers.get("accept-encoding") for _, headers in requests.seen} == {"identity"}
+
+
+async def test_a_server_without_a_handshake_is_spoken_to_in_its_way() -> None:
+    answer = {"content": [{"type": "text", "text": "fine"}], "resultType": "complete"}
+    server = Scripted([tool("do")], call=lambda _: answer, is_modern=True, session="")
+    async with using(server) as (tools, _):
+        assert await tools.run("crm_do", '{"a": null}') == '"fine"'
+
+    assert server.methods[:3] == ["initialize", "server/discover", "tools/list"]
+    assert server.methods.count("tools/call") == 1
 
 
 # What a server lists.
@@ -613,6 +623,15 @@ async def test_a_gateway_whose_server_is_down_serves_calls_without_its_tools() -
         assert tools_of(agent, Toolbox(), means).schemas() == ()
         servers.close()
     await web.aclose()
+
+
+def test_no_servers_tool_has_the_name_of_one_that_comes_with_the_gateway() -> None:
+    """Also where an agent does not have that one: `policy.low` may name it."""
+    server = attrs.evolve(declared("https://calendar.example/mcp"), name="calendar")
+    good, bad = offered(server, [tool("create_event"), tool("find_event")])
+
+    assert [one.schema.name for one in good] == ["calendar_find_event"]
+    assert [one.name for one in bad] == ["calendar_create_event"]
 
 
 async def test_a_servers_tool_takes_nobodys_place() -> None:

@@ -9,19 +9,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, get_args
 
 import attrs
 import orjson
 
+from actors.messages import HANGUP
 from actors.toolbox import ToolSchema
+from gateway.configuration.agent_rules import SEND_DTMF, TRANSFER_CALL
 from gateway.configuration.mcp_server import McpServer
+from gateway.configuration.tool_settings import BuiltinTool
 from gateway.tools.mcp_schema import Unusable, plain, usable
 
 TOOLS_MAX: Final = 128
 """Of one server. Each is told to the model in every session."""
 SCHEMAS_MAX_BYTES: Final = 256 * 1024
 NAME_MAX_CHARS: Final = 64
+RESERVED: Final = frozenset({*get_args(BuiltinTool), SEND_DTMF, TRANSFER_CALL, HANGUP})
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -100,6 +104,9 @@ def _read(one: object) -> _Raw:
 def _judge(own: str, name: str, often: int, before: int) -> None:
     if not own:
         raise Unusable("it is no tool, or has no name")
+    if name in RESERVED:
+        # Whoever lowered the risk of that one did not mean this one.
+        raise Unusable("there is one of that name that comes with the gateway")
     if often > 1:
         # Nobody could say which of them was meant.
         raise Unusable("there are two of that name")
