@@ -1,4 +1,4 @@
-"""The command line: `offhook serve`, `rehearse`, `doctor`, `model`, `simulate`, `replay`."""
+"""The command line: `offhook serve`, `rehearse`, `doctor`, `audit`, `pin` and the lab's."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from gateway.lab.rehearsing.scenario import ScenarioError
 from gateway.lab.replaying import replay_command
 from gateway.lab.simulator import simulate_command
 from gateway.lab.strict_yaml import YamlFileError
+from gateway.permission import audit_command, pin_command
 from gateway.phone_call import Outside
 from gateway.rehearsal import REHEARSAL_KEY, Rehearsal, carrier_of_rehearsals
 from gateway.web.file_limit import FILES_BESIDE, files_needed
@@ -133,6 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--config", type=Path, help="default: offhook.toml, if there is one")
     command.add_argument("--offline", action="store_true", help="leave out what needs the network")
     command.set_defaults(prepare=_prepare_doctor, once=False, rehearse=None)
+
+    command = commands.add_parser("audit", help="what tools were asked for, and what was decided")
+    audit_command.add_arguments(command)
+    command.set_defaults(in_virtual_time=partial(audit_command.main, environ=os.environ))
+
+    command = commands.add_parser("pin", help="make a secret number for the configuration")
+    command.set_defaults(in_virtual_time=pin_command.main)
 
     command = commands.add_parser("model", help="the rehearsal model, as a server of its own")
     command.add_argument("scenario", nargs="?", default="front-desk", help="a name or a file")
