@@ -37,6 +37,7 @@ from gateway.calls import Calls, Declined, IncomingCall, Offer, OpenSession, Run
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.config import Config, check_serving
 from gateway.configuration.roster import LiveRoster, Roster
+from gateway.knowledge.live import LiveKnowledge
 from gateway.permission.effects import Effects
 from gateway.permission.numbers import Reach
 from gateway.permission.numbers import prepare as prepare_numbers
@@ -141,16 +142,20 @@ def create_app(
     rest = open_rest(config.twilio, twilio_transport)
     prepare_numbers(Reach.of(config))
     outgoing = OutgoingCalls(random_bytes, has_room=lambda: calls.ready)
-    means = Means(
-        config=config,
-        utc_now=outside.utc_now,
-        rest=rest,
-        spending=outside.spending,
-        outgoing=outgoing,
-        own_numbers=roster.numbers,
-        taken=outside.taken,
-        web=public_web,
-        mcp=mcp,
+    folder = config.knowledge.folder
+    knowledge = None if folder is None else LiveKnowledge(folder)
+    means = outside.means(
+        Means(
+            config=config,
+            utc_now=outside.utc_now,
+            rest=rest,
+            spending=outside.spending,
+            outgoing=outgoing,
+            own_numbers=roster.numbers,
+            knowledge=knowledge,
+            web=public_web,
+            mcp=mcp,
+        )
     )
     effects = Effects()
     calls = Calls(
@@ -200,6 +205,8 @@ def create_app(
             await outside.audit.recover()
         except AuditFailed as error:
             log.warning("audit.unusable", consequence="no tool is run", reason=error.reason)
+        if isinstance(means.knowledge, LiveKnowledge):
+            await app.nursery.start(means.knowledge.serve)
         await app.nursery.start(effects.serve)
         await app.nursery.start(calls.serve)
         app.nursery.start_soon(mcp.run, name="mcp")

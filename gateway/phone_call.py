@@ -38,7 +38,6 @@ from gateway.session.session_settings import listening, session_settings, suited
 from gateway.session.speaking import Voices
 from gateway.tools.means import Means
 from gateway.tools.outgoing_task import OPENING, with_task
-from gateway.tools.taken import TakenMessages
 from gateway.tools.toolset import Toolset, tools_of
 from gateway.twilio.outgoing_end import KeepOutgoing, keep_ends_in_folders, keep_no_ends
 
@@ -71,8 +70,8 @@ class Outside:
     """Makes the gateway's own voice in a call of this agent; `None`: it has none."""
     spending: Spending = attrs.field(factory=MemorySpending)
     """What calls and messages that go out have cost."""
-    taken: TakenMessages | None = None
-    """Keeps messages for the owner; `None`: in the folders of their calls."""
+    means: Callable[[Means], Means] = lambda means: means
+    """What tools reach the world by, where it is not what the configuration names."""
     keep_outgoing: KeepOutgoing = keep_no_ends
     """Where it is noted how calls ended that were placed."""
     audit: AuditLog = attrs.field(

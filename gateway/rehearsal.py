@@ -15,6 +15,7 @@ import trio
 from quart_trio import QuartTrio
 from rich.console import Console
 
+from actors.errors import AuditFailed
 from actors.policy.journal import Observer
 from actors.toolbox import Toolbox
 from gateway.app import create_app
@@ -35,6 +36,8 @@ from gateway.lab.rehearsing.verdict import judge
 from gateway.lab.twilio.call_report import CallReport
 from gateway.lab.twilio.phone import ACCOUNT_SID, FROM_NUMBER, TO_NUMBER, place_call
 from gateway.lab.twilio.twilio_api import TwilioApi
+from gateway.permission.audit_log import FILE_NAME as AUDIT_FILE
+from gateway.permission.audit_log import read_audit
 from gateway.phone_call import Outside
 from gateway.records.flight_log import NotAFlightLog, read_log
 from gateway.records.store import call_folder
@@ -179,7 +182,15 @@ class Rehearsal:
         heard = await trio.to_thread.run_sync(recognise, report.heard, voices)
         sessions = tuple(tuple(model.received) for model in self._server.sessions)
         left_behind = await trio.to_thread.run_sync(_left_in, folder)
-        return Testimony(heard=heard, sessions=sessions, left_behind=left_behind)
+        root = self.config.calls.directory
+        rows = await trio.to_thread.run_sync(_audited, root / AUDIT_FILE, report.call_sid)
+        return Testimony(
+            heard=heard,
+            sessions=sessions,
+            left_behind=left_behind,
+            audit=rows,
+            messages=await trio.to_thread.run_sync(_messages_in, folder),
+        )
 
     def _breaches(self) -> Iterator[str]:
         for model in () if self._server is None else self._server.sessions:
@@ -187,7 +198,8 @@ class Rehearsal:
 
     def _agent_lines(self) -> list[str]:
         config = self._configured()
-        fillers = (agent.filler for agent in (config.agent, *config.agents.values()))
+        agents = (config.agent, *config.agents.values())
+        fillers = [line for agent in agents for line in (agent.filler, agent.tool_filler)]
         return list(dict.fromkeys([*self.scenario.agent_lines(), *filter(None, fillers)]))
 
     def _configured(self) -> Config:
@@ -235,6 +247,20 @@ def _left_in(folder: Path) -> tuple[tuple[str, bytes], ...]:
                 content = b"".join(orjson.dumps(one.content) for one in read_log(content).entries)
         found.append((path.name, content))
     return tuple(found)
+
+
+def _audited(path: Path, call_sid: str) -> tuple[str, ...] | None:
+    """The rows of a call's in the audit log. `None`: it cannot be read."""
+    try:
+        return tuple(f"{one.row.event} {one.row.tool}" for one in read_audit(path, call_sid))
+    except AuditFailed:
+        return None
+
+
+def _messages_in(folder: Path) -> tuple[str, ...]:
+    """What a caller left for the owner."""
+    messages = (orjson.loads(path.read_bytes()) for path in sorted(folder.glob("message-*.json")))
+    return tuple(str(message["text"]) for message in messages)
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:

@@ -43,6 +43,7 @@ from gateway.lab.openai.model_line import serve_session
 from gateway.lab.openai.progress import Progress
 from gateway.lab.rehearsing.demo_tools import demo_tools
 from gateway.lab.rehearsing.hearing import recognise
+from gateway.lab.rehearsing.memory_means import MemoryMeans
 from gateway.lab.rehearsing.scenario import Scenario
 from gateway.lab.rehearsing.spoken import Spoken
 from gateway.lab.rehearsing.testimony import Testimony
@@ -63,7 +64,6 @@ from gateway.records.flight import MemoryFlight
 from gateway.records.store import to_json
 from gateway.records.timeline import draw
 from gateway.session.realtime import Connect, Use
-from gateway.tools.taken import MessagesInMemory
 from gateway.twilio.left_message import LeftMessage
 from gateway.web.client_socket import CannotOpen
 from gateway.web.public_web import Answer, Question, Unanswered
@@ -213,7 +213,7 @@ class _Stage:
     )
     _voice: MemoryVoice = attrs.field(factory=lambda: MemoryVoice(babble), init=False)
     _audit: MemoryAudit = attrs.field(init=False)
-    _taken: MessagesInMemory = attrs.field(factory=MessagesInMemory, init=False)
+    _means: MemoryMeans = attrs.field(init=False)
     _messages: list[LeftMessage] = attrs.field(factory=list[LeftMessage], init=False)
     _world: trio.Nursery = attrs.field(init=False)
     _began_s: float = attrs.field(default=0.0, init=False)
@@ -221,6 +221,7 @@ class _Stage:
     def __attrs_post_init__(self) -> None:
         self._store = FaultyStore(self._striker, {})
         self._audit = MemoryAudit(self._utc_now)
+        self._means = MemoryMeans(self.config)
         self._outside = Outside(
             store=self._store,
             recorder=lambda _: FaultyRecorder(self._striker, 0),
@@ -229,7 +230,7 @@ class _Stage:
             line=_filler,
             voice=lambda *_: self._voice,
             audit=self._audit,
-            taken=self._taken,
+            means=self._means.of,
         )
 
     async def run(self) -> Rehearsed:
@@ -308,7 +309,7 @@ class _Stage:
             heard=recognise(report.heard, {line: babble(line) for line in self._lines()}),
             sessions=tuple(tuple(model.received) for model in self.models),
             audit=tuple(f"{row.event} {row.tool}" for row in self._audit.rows),
-            messages=tuple(message.text for message in self._taken.messages),
+            messages=tuple(message.text for message in self._means.messages.messages),
             left_behind=tuple(self._left_behind(records, events)),
         )
         return Rehearsed(
@@ -343,7 +344,8 @@ class _Stage:
         )
         yield from (("the audit log", repr(row).encode()) for row in self._audit.written)
         yield from (
-            ("message.json", repr(attrs.asdict(one)).encode()) for one in self._taken.messages
+            ("message.json", repr(attrs.asdict(one)).encode())
+            for one in self._means.messages.messages
         )
         yield from ((f"the log, {event.get('event')}", repr(event).encode()) for event in events)
 
