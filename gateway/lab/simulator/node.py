@@ -34,6 +34,7 @@ from gateway.configuration.config import (
     ServerSettings,
     TwilioSettings,
 )
+from gateway.configuration.tool_settings import PolicySettings
 from gateway.lab.faults.fault_plan import Fault, Striker
 from gateway.lab.faults.fault_values import REST_ANSWERS
 from gateway.lab.faults.faulty_ports import (
@@ -192,6 +193,8 @@ class _Node:
             calls=CallSettings(
                 max_concurrent=max(100, len(self.calls)), max_call_s=self.max_call_s
             ),
+            # Nobody here can confirm anything, and tools are what is tried.
+            policy=PolicySettings(low=tuple(one.name for one in self.toolbox.schemas())),
             openai=OpenAISettings(api_key=Secret(f"sk-{secrets.getrandbits(128):032x}")),
             twilio=TwilioSettings(
                 # Where nobody is moved there is no REST: a call is ended by its document then.
