@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Never, get_args
@@ -16,6 +15,7 @@ from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.messages import HANGUP
 from actors.policy.record import CallFacts
+from actors.policy.result_text import RESULT_MAX_CHARS, pieces
 from actors.policy.risk import Risk
 
 ToolFunction = Callable[..., Awaitable[object]] | Callable[..., object]
@@ -31,6 +31,16 @@ THREADS_MAX: Final = 16
 """Worker threads for tools that are plain functions, over all calls. A thread whose tool timed out
 is abandoned and keeps its place until the function returns."""
 
+STUCK_MAX: Final = 4
+"""Abandoned threads of one tool that have not ended: then it is refused, or it would take every
+other tool's place."""
+
+STUCK: Final = (
+    "not run: earlier runs of it have not ended yet; say that it does not work at the moment"
+)
+
+PIECES_AT_ONCE: Final = 500
+"""Of a result that is written down: about 1 ms, and then it is everybody else's turn."""
 
 ReadBack = str | Callable[[Mapping[str, Any]], str]
 """A sentence that says what will be done, in the caller's language: with `{argument}` in it, or
@@ -63,6 +73,25 @@ class _Tool:
     arguments: pydantic.TypeAdapter[Any]
     call: str | None
     """The parameter that is given the call; `None`: it wants none."""
+
+
+@attrs.define(eq=False)
+class _ThreadRun:
+    """One run of a plain function, as the limiter of its own thread: so it knows how that is."""
+
+    name: str
+    places: trio.CapacityLimiter
+    is_running: bool = attrs.field(default=False, init=False)
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        """The thread is about to begin."""
+        await self.places.acquire_on_behalf_of(borrower)
+        self.is_running = True
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        """The thread has ended, whoever still waited for it."""
+        self.places.release_on_behalf_of(borrower)
+        self.is_running = False
 
 
 @attrs.frozen(eq=False)
@@ -107,6 +136,8 @@ class Toolbox:
     _threads: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(THREADS_MAX), init=False
     )
+    _abandoned: list[_ThreadRun] = attrs.field(factory=list[_ThreadRun], init=False)
+    """Runs that nobody waits for, and that may not have ended."""
 
     def add(
         self,
@@ -205,15 +236,23 @@ class Toolbox:
         if inspect.iscoroutinefunction(tool.function):
             result: object = await tool.function(**values)
         else:
-            result = await trio.to_thread.run_sync(
-                lambda: tool.function(**values), abandon_on_cancel=True, limiter=self._threads
-            )
+            result = await self._in_thread(name, lambda: tool.function(**values))
+        return await _written(result)
+
+    async def _in_thread(self, name: str, function: Callable[[], object]) -> object:
+        """Run a plain function. Cancelled, its thread is abandoned and runs on."""
+        stuck = [run for run in self._abandoned if run.is_running]
+        self._abandoned = stuck
+        if len(stuck) >= THREADS_MAX or sum(run.name == name for run in stuck) >= STUCK_MAX:
+            await trio.lowlevel.checkpoint()
+            raise ToolRefused(STUCK)
+        run = _ThreadRun(name, self._threads)
+        limiter: Any = run  # "Or any object with these methods": trio.to_thread.run_sync.
         try:
-            text = json.dumps(result, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
-            text = json.dumps(str(result), ensure_ascii=False)
-        # Half a surrogate pair is a Python string, and no text that could be sent.
-        return text.encode(errors="replace").decode()
+            return await trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
+        finally:
+            if run.is_running:
+                self._abandoned.append(run)
 
     def longest_s(self, name: str) -> float | None:
         """See the `Tools` port."""
@@ -234,6 +273,22 @@ def _validated(adapter: pydantic.TypeAdapter[Any], arguments: str) -> Any:  # no
         return adapter.validate_json(arguments or "{}")
     except pydantic.ValidationError as error:
         raise ToolRefused(_complaints(error)) from None
+
+
+async def _written(result: object) -> str:
+    """A result as JSON text, `RESULT_MAX_CHARS` at most, in steps: nothing else waits for long."""
+    parts: list[str] = []
+    left = RESULT_MAX_CHARS
+    for number, piece in enumerate(pieces(result), start=1):
+        parts.append(piece[:left])
+        left -= len(parts[-1])
+        if left == 0:
+            break
+        if number % PIECES_AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
+    # Half a surrogate pair is a Python string, and no text that could be sent.
+    return "".join(parts).encode(errors="replace").decode()
 
 
 def _flaw(function: ToolFunction, name: str) -> str | None:

@@ -30,6 +30,7 @@ from actors.messages import (
     TurnFact,
 )
 from actors.notes import Notes
+from actors.policy.result_text import RESULT_MAX_CHARS
 from actors.ports import Tools
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -70,12 +71,19 @@ class _Barrier:
     ) -> bool:
         if isinstance(error, BaseExceptionGroup):
             # A tool's own nursery brings its failures and our cancellation together.
-            self.failure, ours = error.split((Exception, SystemExit))
+            self.failure, ours = error.split(_is_its_own)
             if ours is not None:
                 raise ours
-        elif isinstance(error, Exception | SystemExit):
+        elif error is not None and _is_its_own(error):
             self.failure = error
         return self.failure is not None
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether it is the tool's own affair: `SystemExit`, another library's cancellation, ..."""
+    if isinstance(error, BaseExceptionGroup):
+        return False  # Its members are.
+    return not isinstance(error, trio.Cancelled | KeyboardInterrupt | GeneratorExit)
 
 
 @attrs.define(eq=False)
@@ -106,7 +114,9 @@ class ToolExecutor:
     control: CallControl
     _seen: set[str] = attrs.field(factory=set[str], init=False)
     _waiting: dict[str, _Batch] = attrs.field(factory=dict[str, _Batch], init=False)
-    """Running calls, and the batch each belongs to."""
+    """Calls without an output yet, and the batch each belongs to."""
+    _running: int = attrs.field(default=0, init=False)
+    """Tools whose tasks have not ended, those that were given up on included."""
 
     async def run(self) -> NoReturn:
         """Serve the inbox until cancelled, and the tools with it."""
@@ -141,9 +151,10 @@ class ToolExecutor:
         for one in ours:
             self._waiting[one.tool_call_id] = batch
         for one in ours:
-            if len(self._waiting) > AT_ONCE_MAX:
+            if self._running >= AT_ONCE_MAX:
                 self._finish(one, "refused", _error("too many tools are running"))
             else:
+                self._running += 1
                 running.start_soon(self._run, one)
         if not ours:
             self._complete(batch)
@@ -162,24 +173,46 @@ class ToolExecutor:
     async def _run(self, asked: ToolCall) -> None:
         """Run one tool to its output, inside its own bounds."""
         self.notes.note(ToolStarted(asked.tool_call_id, asked.name))
-        outcome: ToolOutcome = "timed_out"
-        output = _error("timed out; whether it took effect is not known")
         longest_s = self.tools.longest_s(asked.name) or self.tool_s
-        with trio.move_on_after(longest_s) as patience:
-            with _Barrier() as barrier:
-                control = OwnTime(self.control, patience, asked.tool_call_id, self.notes)
-                output = await self.tools.run(asked.name, asked.arguments, control)
-                outcome = "returned"
-            match barrier.failure:
-                case None:
-                    pass
-                case ToolRefused(reason) | CarrierRefused(reason):
-                    outcome, output = "refused", _error(reason)
-                case error:
-                    outcome, output = _failed(asked, error)
-        self._finish(asked, outcome, output)
+        try:
+            with trio.move_on_after(longest_s) as patience:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._give_up, asked, patience)
+                    control = OwnTime(self.control, patience, asked.tool_call_id, self.notes)
+                    outcome, output = await self._outcome(asked, control)
+                    self._finish(asked, outcome, output)
+                    nursery.cancel_scope.cancel("it has its output")
+        finally:
+            self._running -= 1
+
+    async def _outcome(self, asked: ToolCall, control: CallControl) -> tuple[ToolOutcome, str]:
+        """Run a tool, and say what became of it. Cancellable."""
+        output = ""
+        with _Barrier() as barrier:
+            output = await self.tools.run(asked.name, asked.arguments, control)
+        match barrier.failure:
+            case None:
+                return "returned", output
+            case ToolRefused(reason) | CarrierRefused(reason):
+                return "refused", _error(reason)
+            case error:
+                return _failed(asked, error)
+
+    async def _give_up(self, asked: ToolCall, patience: trio.CancelScope) -> None:
+        """Answer for a tool at its deadline, and not when it has deigned to end.
+
+        It is cancelled then, and may be shielded for a while: nobody waits for that.
+        """
+        try:
+            await trio.sleep_forever()
+        finally:
+            if patience.cancel_called:
+                output = _error("timed out; whether it took effect is not known")
+                self._finish(asked, "timed_out", output)
 
     def _finish(self, asked: ToolCall, outcome: ToolOutcome, output: str) -> None:
+        if asked.tool_call_id not in self._waiting:
+            return  # It was given up on, or has answered just before.
         self._return(asked, outcome, _shortened(output))
         batch = self._waiting.pop(asked.tool_call_id)
         if not any(tool_call_id in self._waiting for tool_call_id in batch.tool_call_ids):
@@ -212,7 +245,9 @@ def _shortened(output: str) -> str:
     """The output itself, or its beginning inside valid JSON that says so."""
     if len(output) <= OUTPUT_MAX_CHARS:
         return output
-    return json.dumps({"truncated": output[: OUTPUT_MAX_CHARS // 2], "characters": len(output)})
+    # A registry reads no result to its end that is longer still.
+    length = len(output) if len(output) < RESULT_MAX_CHARS else f"{RESULT_MAX_CHARS} or more"
+    return json.dumps({"truncated": output[: OUTPUT_MAX_CHARS // 2], "characters": length})
 
 
 def _reason(arguments: str) -> str:
