@@ -211,7 +211,8 @@ class Toolbox:
         arguments = pydantic.TypeAdapter[Any](model)
         schema = ToolSchema(
             *(name, description, parameters, risk, read_back, longest_s),
-            check=lambda text: _validated(arguments, text),
+            # What is read back is to be what is run: no text is taken for a number.
+            check=lambda text: _validated(arguments, text, strict=True),
         )
         self._tools[name] = _Tool(schema, function, arguments, next(iter(calls), None))
         return function
@@ -260,7 +261,9 @@ class Toolbox:
         return None if tool is None else tool.schema.longest_s
 
 
-def _validated(adapter: pydantic.TypeAdapter[Any], arguments: str) -> Any:  # noqa: ANN401 - a model.
+def _validated(
+    adapter: pydantic.TypeAdapter[Any], arguments: str, *, strict: bool | None = None
+) -> Any:  # noqa: ANN401 - a model.
     """The arguments of a function, as it is given them.
 
     Raises:
@@ -270,7 +273,7 @@ def _validated(adapter: pydantic.TypeAdapter[Any], arguments: str) -> Any:  # no
     if len(arguments) > ARGUMENTS_MAX_CHARS:
         raise ToolRefused(f"the arguments are longer than {ARGUMENTS_MAX_CHARS} characters")
     try:
-        return adapter.validate_json(arguments or "{}")
+        return adapter.validate_json(arguments or "{}", strict=strict)
     except pydantic.ValidationError as error:
         raise ToolRefused(_complaints(error)) from None
 

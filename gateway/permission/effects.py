@@ -20,6 +20,7 @@ from actors.guard import Effect, Ended, InCall, outcome_of
 from actors.policy.audit import AuditEvent
 from actors.policy.record import CallFacts
 from actors.ports import Transfer, TransferOutcome
+from gateway.barrier import Barrier
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -104,7 +105,7 @@ def to_the_end(write: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[N
     """The same, bounded, and done although its nursery is cancelled meanwhile."""
 
     async def bounded() -> None:
-        with trio.move_on_after(WRITE_S, shield=True):
+        with Barrier("effect.row_crashed"), trio.move_on_after(WRITE_S, shield=True):
             await write()
 
     return bounded
@@ -133,7 +134,10 @@ class _Running:
         finally:
             event, detail = self._outcome()
             try:
-                with trio.move_on_after(WRITE_S, shield=True):
+                with (
+                    Barrier("effect.row_crashed"),
+                    trio.move_on_after(WRITE_S, shield=True),
+                ):
                     await self.ended(event, detail)
             finally:
                 self.done.set()
