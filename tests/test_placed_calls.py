@@ -109,7 +109,7 @@ async def test_a_call_that_was_answered_ends_once_in_the_books(
         await found.stage.phone(*OWNER).call()
         await trio.sleep(30)
         (called,) = found.ringing.reports
-        key = found.stage.api.placed[0].form["StatusCallback"].partition("?key=")[2]
+        key = found.stage.api.placed[0].form["StatusCallback"].partition("?placed=")[2]
         again = await notice(found, key, called.call_sid)
 
     assert again.status_code == 200
@@ -236,6 +236,18 @@ async def test_a_document_asked_for_again_is_the_same_and_after_the_call_there_i
     assert third.verbs() == (Hangup(),)
 
 
+async def test_a_number_whose_own_address_has_a_key_in_it_is_answered_as_ever(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with placing([CALLS]) as found:
+        phone = found.stage.phone(Step(wait_ms=1000, hang_up=True))
+        phone.answered_at = (f"{PUBLIC_URL}/twilio/voice?key=mine", "POST")
+        report = await phone.call()
+        await trio.sleep(5)
+
+    assert found.record(report.call_sid).direction == "inbound"
+
+
 async def test_an_unsigned_answer_opens_nothing(autojump_clock: trio.abc.Clock) -> None:
     async with placing([ORDERS], callee=lambda _: Callee(no_answer=True)) as found:
         await found.stage.phone(*OWNER).call()
@@ -290,6 +302,6 @@ async def notice(found: Placing, key: str, call_sid: str) -> httpx.Response:
     """Tell the gateway once more that a call is over."""
     fields = call_fields(call_sid, ACCOUNT_SID, from_number=OURS, to_number=THEIRS)
     form = {**fields, "CallStatus": "completed"}
-    url = f"{PUBLIC_URL}/twilio/status?key={key}"
+    url = f"{PUBLIC_URL}/twilio/status?placed={key}"
     webhooks = found.stage.phone().webhooks
     return await found.stage.request("POST", url, data=form, headers=webhooks.signed(url, form))
