@@ -49,7 +49,7 @@ from gateway.twilio import twiml
 from gateway.twilio.door import MediaDoor
 from gateway.twilio.left_message import KeepMessage, keep_in_folders, left_message
 from gateway.twilio.origin import Origin
-from gateway.twilio.outgoing import OutgoingCalls
+from gateway.twilio.outgoing import PLACED, OutgoingCalls
 from gateway.twilio.outgoing_end import KeepOutgoing, outgoing_end
 from gateway.twilio.phone_line import (
     AFTER_DIAL_PATH,
@@ -246,8 +246,8 @@ class FrontDoor:
             log.warning("webhook.refused", reason="no CallSid or no AccountSid")
             return twiml.reject("rejected")
         called = values.get("To", "")
-        if _key():
-            return await self._answered(_key(), values)
+        if PLACED in request.args:
+            return await self._answered(request.args[PLACED], values)
         agent = self.roster.agent_for(called)
         if agent is None:
             log.info("call.not_served", call_sid=call)
@@ -422,7 +422,7 @@ class FrontDoor:
             line = self.calls.line(call_sid)
             if line is not None:
                 line.caller_left()
-            placed = self.outgoing.ended(_key(), call_sid) if _key() else None
+            placed = self.outgoing.ended(request.args.get(PLACED, ""), call_sid)
             if placed is not None and _CALL_SID.fullmatch(call_sid):
                 end = outgoing_end(placed, call_sid, values)
                 log.info("outgoing.ended", call_sid=call_sid, status=end.status)

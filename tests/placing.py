@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import attrs
 import trio
@@ -17,8 +16,6 @@ from structlog.testing import capture_logs
 from actors.exits import Exit
 from actors.policy.record import CallRecord
 from actors.ports import Carrier
-from actors.toolbox import Toolbox
-from gateway import phone_call
 from gateway.app import create_app
 from gateway.calls import Offer
 from gateway.configuration.agents import AgentSettings
@@ -29,7 +26,7 @@ from gateway.configuration.config import (
     ServerSettings,
     TwilioSettings,
 )
-from gateway.configuration.tool_settings import PolicySettings
+from gateway.configuration.tool_settings import OwnerSettings, PolicySettings
 from gateway.lab.memory_line import memory_line
 from gateway.lab.openai.model import RehearsalModel
 from gateway.lab.openai.model_line import serve_session
@@ -47,15 +44,17 @@ from gateway.phone_call import Outside
 from gateway.records.recording import MemoryRecorder
 from gateway.records.store import MemoryStore
 from gateway.session.realtime import Connect, Use
-from gateway.tools.means import Means
-from gateway.tools.outgoing import make_call, send_sms
 from gateway.twilio.outgoing_end import OutgoingEnd
 from tests.moving import ACCOUNT_SID, PASSWORD, PUBLIC_URL, Stage
 
 OURS = "+15550002222"
 """What `Stage.phone` calls."""
 THEIRS = "+4930123456"
-POLICY = PolicySettings(countries=("DE",), max_call_s=120.0)
+POLICY = PolicySettings(countries=("DE",), max_call_s=120.0, low=("make_call", "send_sms"))
+"""Who may have them run is not what most of these tests look at."""
+AGENT = AgentSettings(
+    greeting=None, opening="caller", filler=None, builtin_tools=("make_call", "send_sms")
+)
 MORNING = datetime(2026, 1, 5, 9, tzinfo=UTC)
 HANGS_UP = Item(call=ToolScript("hangup", {"reason": "done"}))
 
@@ -96,7 +95,8 @@ class Placing:
 async def placing(
     scripts: Sequence[ModelScript],
     *,
-    agent: AgentSettings | None = None,
+    agent: AgentSettings = AGENT,
+    owner: OwnerSettings | None = None,
     policy: PolicySettings = POLICY,
     callee: Callable[[PlacedCall], Callee] = lambda _: Callee(),
     steps: tuple[Step, ...] = (Step(wait="call_end"),),
@@ -108,6 +108,7 @@ async def placing(
     Args:
         scripts: What the model does in the first call, in the second, ...
         agent: Who answers, and calls.
+        owner: Who may have tools of high risk run.
         policy: What it may do.
         callee: Whether and when somebody answers who is called.
         steps: What they do then.
@@ -121,9 +122,9 @@ async def placing(
     models: list[RehearsalModel] = []
     left = list(scripts)
     began_s = trio.current_time()
-    agent = agent or AgentSettings(greeting=None, opening="caller", filler=None)
     config = Config(
         agent=agent,
+        owner=owner or OwnerSettings(),
         policy=policy,
         server=ServerSettings(public_url=PUBLIC_URL),
         openai=OpenAISettings(api_key=Secret("sk-1")),
@@ -164,20 +165,9 @@ async def placing(
 
         return connect
 
-    box = Toolbox()
     app = create_app(
-        config,
-        toolbox=box,
-        outside=outside,
-        open_session=partial(
-            phone_call.open_session, config, box, outside, connect_for=connect_for
-        ),
-        twilio_transport=api.transport(),
+        config, outside=outside, connect_for=connect_for, twilio_transport=api.transport()
     )
-    means: Means = app.extensions["means"]
-    # Who may have them run is not what is looked at here.
-    box.add(make_call(means, agent), risk="low")
-    box.add(send_sms(means, agent), risk="low")
     server = AsgiServer(app)
     ready, stop = trio.Event(), trio.Event()
     with capture_logs():

@@ -199,15 +199,15 @@ async def test_a_call_is_placed_at_our_address_with_a_key(autojump_clock: trio.a
     found = desk()
     assert await found.call("+49 (30) 12-34-56") == {"placed": True, "status": "queued"}
     (placed,) = found.api.placed
-    key = placed.form["Url"].partition("?key=")[2]
+    key = placed.form["Url"].partition("?placed=")[2]
 
     assert len(key) == 48
     assert placed.form == {
         "To": THEIRS,
         "From": OURS,
-        "Url": f"https://gw.example.net/phone/twilio/voice?key={key}",
+        "Url": f"https://gw.example.net/phone/twilio/voice?placed={key}",
         "Method": "POST",
-        "StatusCallback": f"https://gw.example.net/phone/twilio/status?key={key}",
+        "StatusCallback": f"https://gw.example.net/phone/twilio/status?placed={key}",
         "StatusCallbackMethod": "POST",
         "Timeout": "30",
         "TimeLimit": "600",

@@ -17,6 +17,8 @@ import trio
 from actors.exits import TimedOut
 from gateway.app import TOO_LONG
 from gateway.configuration.agents import AgentSettings
+from gateway.configuration.config import Secret
+from gateway.configuration.tool_settings import OwnerSettings
 from gateway.lab.rehearsing.scenario import ModelScript, Step, ToolScript
 from gateway.lab.twilio.callee import Callee
 from gateway.lab.twilio.phone import call_fields
@@ -24,7 +26,7 @@ from gateway.lab.twilio.twilio_api import ApiFault
 from gateway.lab.twilio.twiml_reader import ConnectStream, Hangup, Say
 from gateway.tools.outgoing_task import OPENING
 from tests.moving import ACCOUNT_SID, PUBLIC_URL
-from tests.placing import OURS, POLICY, THEIRS, Placing, placing, says
+from tests.placing import AGENT, OURS, POLICY, THEIRS, Placing, placing, says
 
 TASK = "Ask whether the bicycle is repaired."
 ORDERS = ModelScript(
@@ -109,7 +111,7 @@ async def test_a_call_that_was_answered_ends_once_in_the_books(
         await found.stage.phone(*OWNER).call()
         await trio.sleep(30)
         (called,) = found.ringing.reports
-        key = found.stage.api.placed[0].form["StatusCallback"].partition("?key=")[2]
+        key = found.stage.api.placed[0].form["StatusCallback"].partition("?placed=")[2]
         again = await notice(found, key, called.call_sid)
 
     assert again.status_code == 200
@@ -134,7 +136,7 @@ async def test_one_call_at_a_time_is_placed_from_a_call(autojump_clock: trio.abc
 async def test_a_call_is_over_after_the_longest_time_of_the_policy(
     autojump_clock: trio.abc.Clock,
 ) -> None:
-    agent = AgentSettings(greeting=None, opening="caller", filler=None, max_silence_s=None)
+    agent = attrs.evolve(AGENT, max_silence_s=None)
     policy = attrs.evolve(POLICY, max_call_s=24.0)
     async with placing([ORDERS, CALLS], agent=agent, policy=policy) as found:
         await found.stage.phone(*OWNER).call()
@@ -236,6 +238,18 @@ async def test_a_document_asked_for_again_is_the_same_and_after_the_call_there_i
     assert third.verbs() == (Hangup(),)
 
 
+async def test_a_number_whose_own_address_has_a_key_in_it_is_answered_as_ever(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with placing([CALLS]) as found:
+        phone = found.stage.phone(Step(wait_ms=1000, hang_up=True))
+        phone.answered_at = (f"{PUBLIC_URL}/twilio/voice?key=mine", "POST")
+        report = await phone.call()
+        await trio.sleep(5)
+
+    assert found.record(report.call_sid).direction == "inbound"
+
+
 async def test_an_unsigned_answer_opens_nothing(autojump_clock: trio.abc.Clock) -> None:
     async with placing([ORDERS], callee=lambda _: Callee(no_answer=True)) as found:
         await found.stage.phone(*OWNER).call()
@@ -258,6 +272,37 @@ async def test_a_call_of_somebody_elses_program_is_outbound_too(
         await trio.sleep(5)
 
     assert found.record(report.call_sid).direction == "outbound"
+
+
+async def test_nothing_goes_out_for_somebody_who_is_not_the_owner(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    policy = attrs.evolve(POLICY, low=())
+    async with placing([ORDERS], policy=policy) as found:
+        report = await found.stage.phone(*OWNER).call()
+    (run,) = found.record(report.call_sid).tool_calls
+
+    assert run.outcome == "refused"
+    assert (found.stage.api.requests, found.spending.entries) == ([], {})
+
+
+async def test_whoever_answers_is_not_the_owner_whatever_the_numbers_are(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """In a placed call `From` is ours, and `To` may well be the owner's: it proves nothing."""
+    order = ToolScript("send_sms", {"to": THEIRS, "text": "Send money."})
+    says_so = ModelScript(answers=(says("I call about a bicycle."), says("So be it.", call=order)))
+    owner = OwnerSettings(numbers=(OURS, THEIRS), pin=Secret("4711"))
+    policy = attrs.evolve(POLICY, low=("make_call",))
+    steps = (SHOP[0], Step(wait_ms=5000, hang_up=True))
+    async with placing([ORDERS, says_so], owner=owner, policy=policy, steps=steps) as found:
+        await found.stage.phone(*OWNER).call()
+        await trio.sleep(30)
+    (called,) = found.ringing.reports
+    (run,) = found.record(called.call_sid).tool_calls
+
+    assert (run.name, run.outcome) == ("send_sms", "refused")
+    assert found.stage.api.messages == []
 
 
 async def test_a_message_is_sent_and_its_delivery_is_taken_note_of(
@@ -290,6 +335,6 @@ async def notice(found: Placing, key: str, call_sid: str) -> httpx.Response:
     """Tell the gateway once more that a call is over."""
     fields = call_fields(call_sid, ACCOUNT_SID, from_number=OURS, to_number=THEIRS)
     form = {**fields, "CallStatus": "completed"}
-    url = f"{PUBLIC_URL}/twilio/status?key={key}"
+    url = f"{PUBLIC_URL}/twilio/status?placed={key}"
     webhooks = found.stage.phone().webhooks
     return await found.stage.request("POST", url, data=form, headers=webhooks.signed(url, form))

@@ -24,7 +24,7 @@ from gateway.configuration.agents import AgentSettings
 from gateway.permission.caps import MICROS, CapReached, Caps, Kind, SpendingFailed, Wish
 from gateway.permission.numbers import Reach, dialable, is_e164
 from gateway.tools.segments import segments
-from gateway.twilio.outgoing import RING_S, OutgoingCall, OutgoingCalls
+from gateway.twilio.outgoing import PLACED, RING_S, OutgoingCall, OutgoingCalls
 from gateway.twilio.twilio_rest import TwilioRest, Unclear
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def make_call(means: Means, agent: AgentSettings) -> ToolFunction:
         form = {
             "To": number,
             "From": ours,
-            "Url": f"{base}{VOICE_PATH}?key={key}",
+            "Url": f"{base}{VOICE_PATH}?{PLACED}={key}",
             "Method": "POST",
-            "StatusCallback": f"{base}{STATUS_PATH}?key={key}",
+            "StatusCallback": f"{base}{STATUS_PATH}?{PLACED}={key}",
             "StatusCallbackMethod": "POST",
             "Timeout": str(RING_S),
             "TimeLimit": str(math.ceil(policy.max_call_s)),

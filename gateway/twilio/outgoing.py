@@ -13,6 +13,8 @@ from typing import Final
 
 import attrs
 
+PLACED: Final = "placed"
+"""The name of a key in an address: not one that somebody's own addresses have."""
 RING_S: Final = 30
 """How long it rings, about. Twilio adds up to 5 s."""
 ANSWERED_S: Final = 600.0
