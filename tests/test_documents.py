@@ -234,6 +234,15 @@ def test_a_pdf_that_takes_for_ever_is_given_up(tmp_path: Path) -> None:
     assert find_at(target, "whales") != []
 
 
+def test_a_file_that_cannot_be_written_is_said_to_be_it(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    job = Job(tmp_path / "docs", tmp_path / "nowhere" / "x.sqlite", None, ())
+
+    done = subprocess.run(BUILDER, input=job.to_json(), capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, b'{"failed":"OperationalError"}\n')
+
+
 def test_all_documents_together_have_a_bound(tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     written(folder, "a.md", "Whales sing.")

@@ -139,6 +139,36 @@ async def test_a_reader_that_is_of_no_use_ends_nothing(tmp_path: Path, script: s
     assert "the process that reads it fails" in logs[0]["why"]
 
 
+FULL: Final = """
+import sys
+sys.stdin.buffer.read()
+print('{"at": "a.md"}')
+print('{"failed": "OperationalError"}')
+"""
+"""Stands for a builder whose disk is full."""
+
+
+async def test_no_document_is_blamed_for_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("Whales sing.")
+    knowledge = LiveKnowledge(tmp_path, builder=(sys.executable, "-c", FULL))
+    with capture_logs() as logs:
+        async with serving(knowledge):
+            await becomes(partial(said_in, logs))
+
+    assert [one["document"] for one in logs] == [str(tmp_path)]
+    assert knowledge._barred == set()
+
+
+async def test_a_folder_that_is_a_link_to_itself_ends_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.symlink_to(folder)
+    with capture_logs() as logs:
+        async with serving(LiveKnowledge(folder, look_s=0.02)):
+            await becomes(partial(said_in, logs))
+
+    assert logs[0]["event"] == "knowledge.skipped"
+
+
 async def test_its_files_are_gone_when_it_ends(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("Whales sing.")
     async with serving(LiveKnowledge(tmp_path)) as knowledge:

@@ -164,10 +164,19 @@ def main() -> int:
     """Do the job on the standard input, and tell of it on the standard output, line by line."""
     _limit()
     job = Job.from_json(sys.stdin.buffer.read())
-    for line in build(job):
-        sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
-        sys.stdout.buffer.flush()
+    try:
+        for line in build(job):
+            _tell(line)
+    except (sqlite3.Error, OSError) as error:
+        # A full disk, most likely. No document is to blame.
+        _tell({"failed": type(error).__name__})
+        return 1
     return 0
+
+
+def _tell(line: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

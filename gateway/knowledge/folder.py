@@ -54,7 +54,7 @@ def list_folder(folder: Path, files_max: int = FILES_MAX) -> Listing:
         OSError: There is no such folder, or it cannot be looked into.
 
     """
-    root = folder.resolve(strict=True)
+    root = real_path(folder)
     found: list[Document] = []
     remarks: list[tuple[str, str]] = []
     entries = 0
@@ -84,6 +84,17 @@ def list_folder(folder: Path, files_max: int = FILES_MAX) -> Listing:
     if len(found) > files_max:
         remarks.append(("", f"has {len(found)} documents; the first {files_max} are read"))
     return Listing(tuple(found[:files_max]), tuple(sorted(remarks)))
+
+
+def real_path(folder: Path) -> Path:
+    """Where it is, without links.
+
+    Raises:
+        OSError: Nowhere.
+
+    """
+    # `Path.resolve` raises something else at a link that leads to itself.
+    return Path(os.path.realpath(folder, strict=True))
 
 
 def _entries(folder: Path, depth: int) -> Iterator[os.DirEntry[str]]:

@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from gateway.knowledge.builder import Job
-from gateway.knowledge.folder import Document, Listing, list_folder
+from gateway.knowledge.folder import Document, Listing, list_folder, real_path
 from gateway.knowledge.library import Found, Library, find_at
 from gateway.knowledge.passages import html, markdown, passages, plain_text
 
@@ -172,7 +172,7 @@ class LiveKnowledge:
 
     async def _renew(self, made: Path, documents: tuple[Document, ...]) -> bool:
         """Make another library, and use it from then on. Whether there is one."""
-        root = await trio.to_thread.run_sync(self.folder.resolve, limiter=self._threads)
+        root = await trio.to_thread.run_sync(real_path, self.folder, limiter=self._threads)
         for _ in range(CRASHES_MAX):
             target = made / f"{next(self._numbers)}.sqlite"
             wanted = tuple(one for one in documents if one not in self._barred)
@@ -189,6 +189,9 @@ class LiveKnowledge:
                     before.unlink(missing_ok=True)
                 return True
             target.unlink(missing_ok=True)
+            if build.failed is not None:
+                self._remark("", f"cannot be kept in a file: {build.failed}")
+                return False
             guilty = next((one for one in wanted if one.name == build.at), None)
             if guilty is None:
                 break
@@ -222,6 +225,8 @@ class _Build:
     _stall_s: float
     at: str | None = None
     """The document that is being read; `""`: all were."""
+    failed: str | None = None
+    """What became of the file that it writes."""
     done: int | None = None
     """How many documents it has read, once it has read all."""
     passages: int = 0
@@ -260,6 +265,8 @@ class _Build:
                 self.at = name
             case {"skipped": str(name), "why": str(why)}:
                 self._remark(name, why)
+            case {"failed": str(failed)}:
+                self.failed = failed
             case {"done": int(done), "passages": int(passages)}:
                 self.done, self.passages = done, passages
             case _:
