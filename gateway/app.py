@@ -121,6 +121,7 @@ def create_app(
         twilio_transport: What requests to Twilio go over; by default the network.
         keep_message: Where it is noted that a caller left a message; by default beside the records.
         web: What tools that are HTTP requests go over; by default the network. Closed with this.
+            With another one, no MCP server is connected to: they are reached over the network only.
 
     Raises:
         ConfigError: Nothing could tell Twilio's requests from anybody else's, or a file of tools
@@ -138,7 +139,8 @@ def create_app(
     outside = Outside.of(config) if outside is None else outside
     public_web: Web = PublicWeb() if web is None else web
     mcp_web = PublicWeb()
-    mcp = McpServers.of(config.mcp.values(), mcp_web)
+    # Who brings a web of their own, as rehearsals in virtual time do, wants nobody to be asked.
+    mcp = McpServers.of(config.mcp.values() if web is None else (), mcp_web)
     rest = open_rest(config.twilio, twilio_transport)
     prepare_numbers(Reach.of(config))
     outgoing = OutgoingCalls(random_bytes, has_room=lambda: calls.ready)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from gateway.configuration.agents import Agent
 from gateway.configuration.config import Config, ConfigError, Secret, load
 from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.roster import Roster
+from gateway.lab.rehearsing.rehearse import rehearse
+from gateway.lab.rehearsing.scenario import parse
 from gateway.tools.http_tools import MAYBE_DONE
 from gateway.tools.mcp_connection import AT_ONCE_MAX, PAGES_MAX, McpConnection
 from gateway.tools.mcp_listing import TOOLS_MAX, Listed, offered
@@ -743,3 +746,18 @@ async def test_a_call_has_a_tool_run_and_its_record_has_the_answer(tmp_path: Pat
     assert (asked["name"], asked["outcome"]) == ("crm_find", "returned")
     assert json.loads(asked["output"]) == {"found": "Ada", "most": 3}
     assert ran == ["Ada"]
+
+
+async def test_in_virtual_time_no_server_is_connected_to(tmp_path: Path) -> None:
+    async with serving(Scripted([tool("find")])) as served:
+        url = f"http://127.0.0.1:{served.port}/mcp"
+        text = f'[mcp.crm]\nurl = "{url}"\nallow_private = ["127.0.0.1"]\n'
+        config = read(tmp_path, text)
+        done = await trio.to_thread.run_sync(
+            partial(rehearse, parse(f"name: test\n{CALL}"), config=config)
+        )
+
+        assert served.connections == 0
+    assert done.record is not None
+    (asked, *_) = done.record["tool_calls"]
+    assert (asked["name"], asked["outcome"]) == ("crm_find", "refused")
