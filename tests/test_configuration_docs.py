@@ -12,6 +12,8 @@ import pytest
 from gateway.configuration.config import load
 from gateway.configuration.http_tool import KEYS as HTTP_TOOL_KEYS
 from gateway.configuration.http_tool import HttpTool
+from gateway.configuration.mcp_server import KEYS as MCP_KEYS
+from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.settings import KEYS, SECTIONS
 from gateway.configuration.written import COMMON_NAMES
 
@@ -80,6 +82,15 @@ def test_the_example_is_one(tmp_path: Path) -> None:
 
     assert list(config.agents) == list(tomllib.loads(example)["agents"]) == ["sales", "night"]
     assert config.agents["night"].transfer_to is None
+
+
+def test_every_key_of_a_server_of_tools_is_documented_with_its_default() -> None:
+    defaults = attrs.fields_dict(McpServer)
+    documented = rows("mcp.NAME")
+
+    assert tuple(documented) == MCP_KEYS
+    for key in ("tools", "timeout_s", "low"):
+        assert documented[key][0] == shown(defaults[key].default)
 
 
 def test_every_key_of_a_tool_that_is_a_request_is_documented_with_its_default() -> None:
