@@ -178,7 +178,8 @@ class BargeIn:
     def _receive(self, audio: ItemAudio) -> None:
         if self._playout.is_dead(audio.response_id) or self._is_out_of_turn(audio.response_id):
             self.late_bytes += len(audio.ulaw)
-            if self._playout.late(audio.item_id):
+            is_dead = self._playout.is_dead(audio.response_id)
+            if is_dead and self._playout.late(audio.item_id):
                 self.turns.put(ItemsAmended((DeleteItem(audio.item_id),)))
         elif not self._playout.received(audio.response_id, audio.item_id, audio.ulaw):
             self.clipped_bytes += len(audio.ulaw)
