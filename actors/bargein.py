@@ -30,6 +30,7 @@ from actors.messages import (
     ResponseFinished,
     ResponseStarted,
     ResponseUnwanted,
+    SayingEnded,
     SessionLost,
     SessionMoved,
     SpeechStarted,
@@ -144,9 +145,7 @@ class BargeIn:
                 self._caller_speaks = True
                 amends = self._cut()
                 self.hangup.put(fact)
-                if amends:
-                    # By way of turns, which has heard of the speech before: a cancel goes first.
-                    self.turns.put(ItemsAmended(amends))
+                self._amend(amends)
             case SpeechStopped():
                 self._caller_speaks = False
                 self.hangup.put(fact)
@@ -168,6 +167,8 @@ class BargeIn:
             case StreamLeft() | StreamMoved():
                 self._move(fact)
                 self.hangup.put(fact)
+            case SayingEnded(item_id):
+                self._withdraw(item_id)
             case FloorTaken() | FloorGiven():
                 self._is_floor_taken = isinstance(fact, FloorTaken)
                 self._begun = self._making
@@ -177,7 +178,8 @@ class BargeIn:
     def _receive(self, audio: ItemAudio) -> None:
         if self._playout.is_dead(audio.response_id) or self._is_out_of_turn(audio.response_id):
             self.late_bytes += len(audio.ulaw)
-            if self._playout.late(audio.item_id):
+            is_dead = self._playout.is_dead(audio.response_id)
+            if is_dead and self._playout.late(audio.item_id):
                 self.turns.put(ItemsAmended((DeleteItem(audio.item_id),)))
         elif not self._playout.received(audio.response_id, audio.item_id, audio.ulaw):
             self.clipped_bytes += len(audio.ulaw)
@@ -211,6 +213,15 @@ class BargeIn:
         self._become_idle(by_mark=False)
         return tuple(_amend(item.item_id, item.heard_ms) for item in cut.items)
 
+    def _amend(self, amends: tuple[TruncateItem | DeleteItem, ...]) -> None:
+        if amends:
+            # By way of turns, which has heard of any speech before: a cancel goes first.
+            self.turns.put(ItemsAmended(amends))
+
+    def _withdraw(self, item_id: str) -> None:
+        if self._playout.holds(item_id):
+            self._amend(self._cut())  # It was said alone: nothing else plays.
+
     def _move(self, fact: StreamLeft | StreamMoved) -> None:
         if isinstance(fact, StreamLeft):
             self._leave()
@@ -222,9 +233,7 @@ class BargeIn:
         """Hold everything back. Whatever is playing is lost with the stream: that is a cut."""
         self._is_away = True
         if self._playout.is_under_way:
-            amends = self._cut()
-            if amends:
-                self.turns.put(ItemsAmended(amends))
+            self._amend(self._cut())
         self._probes.clear()
 
     def _come_back(self) -> None:

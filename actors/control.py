@@ -83,7 +83,7 @@ class CallControl(Protocol):
         """Which of the model's calls this run obeys. Empty: none."""
 
     async def say(self, words: str) -> bool:
-        """Say exactly these words in the gateway's own voice. Cancellable; bounded.
+        """Say exactly these words in the gateway's own voice. Bounded; cancelled, it stops.
 
         They come behind all that was said, when neither the agent nor the caller speaks. The model
         does not know of them, and says nothing meanwhile. One at a time: others wait.

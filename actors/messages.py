@@ -543,6 +543,13 @@ class FloorGiven:
 
 
 @attrs.frozen
+class SayingEnded:
+    """Nobody waits any more for what the gateway itself is saying: it stops, if it still plays."""
+
+    item_id: str
+
+
+@attrs.frozen
 class ItemsAmended:
     """The conversation has to be told what the caller heard, behind any order to cancel."""
 
@@ -596,6 +603,7 @@ BargeInFact = (
     | ResponseUnwanted
     | FloorTaken
     | FloorGiven
+    | SayingEnded
     | MarkEchoed
     | StreamLeft
     | StreamMoved

@@ -28,6 +28,7 @@ from actors.messages import (
     ItemTranscript,
     PlayoutIdle,
     PlayoutStarted,
+    SayingEnded,
     SessionLost,
     SpeechStarted,
     SpeechStopped,
@@ -119,7 +120,9 @@ class Speaker:
     async def say(
         self, words: str, ulaw: bytes, *, heard: Callable[[], object] = lambda: None
     ) -> bool:
-        """Say this when nobody speaks, within `floor`. One at a time. Cancellable; bounded.
+        """Say this when nobody speaks, within `floor`. One at a time. Bounded.
+
+        Cancelled, it stops in the middle.
 
         Args:
             words: For the record.
@@ -145,6 +148,8 @@ class Speaker:
                 await saying.over.wait()
         finally:
             self._saying = None
+            if not saying.over.is_set():
+                self.bargein.put(SayingEnded(name))
         return saying.was_heard
 
     async def _until_free(self) -> bool:

@@ -8,11 +8,12 @@ import trio
 
 from actors.control import CallControl, Reply
 from actors.errors import Unspoken
-from actors.exits import CallerHungUp
+from actors.exits import AgentHungUp, CallerHungUp
 from actors.policy.manners import Manners
 from actors.toolbox import Toolbox
 from gateway.configuration.agents import AgentSettings
 from gateway.lab.world import World
+from gateway.session.lasting import Bounds
 from tests.test_call_keys import texts
 from tests.test_call_tools import purposes
 from tests.worlds import play, tone, world
@@ -190,3 +191,171 @@ async def test_without_a_voice_nobody_is_asked(autojump_clock: trio.abc.Clock) -
     await play(world(scenario(), toolbox=toolbox, speaks=None))
 
     assert raised == ["there is no voice", "there is no voice"]
+
+
+# What else may happen meanwhile.
+
+
+async def test_two_questions_at_once_are_asked_one_after_the_other(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """An answer to the first is none to the second."""
+    replies: list[Reply] = []
+    toolbox = Toolbox()
+
+    @toolbox.add
+    async def book(what: str, call: CallControl) -> str:
+        """Book something."""
+        replies.append(reply := await call.confirm(f"Shall I book {what}?", within_s=5.0))
+        return reply
+
+    one = world(
+        """
+model:
+  answers:
+    - items: [{say: "Hello there."}]
+    - items:
+        - call: {name: book, arguments: {what: one}}
+        - call: {name: book, arguments: {what: two}}
+    - items: [{say: "There you are."}]
+caller:
+  - {wait: agent_quiet, say: "Book it."}
+  - {wait: agent_quiet, press: "1"}
+  - {wait: agent_quiet, quiet_ms: 12000, hang_up: true}
+""",
+        toolbox=toolbox,
+    )
+    await play(one)
+
+    assert replies == ["yes", "silence"]
+    assert sorted(agent_said(one)[1:3]) == ["Shall I book one?", "Shall I book two?"]
+    assert agent_said(one)[3] == "There you are."
+
+
+@pytest.mark.parametrize("after_s", [0.05, 1.0, 3.0, 5.0, 6.0])
+async def test_a_session_that_is_lost_changes_nothing_of_a_question(
+    after_s: float, autojump_clock: trio.abc.Clock
+) -> None:
+    """While it is rendered, said, and while the caller speaks and is waited for."""
+    clerk = Clerk(then_s=1.0)
+    one = world(
+        scenario('{wait: agent_quiet, quiet_ms: 700, say: "Yes please."}'),
+        toolbox=clerk.box(),
+        bounds=Bounds(),
+    )
+
+    async def lose(one: World) -> None:
+        while not clerk.asked_s:  # noqa: ASYNC110 - nobody tells.
+            await trio.sleep(0.01)
+        await trio.sleep(after_s)
+        if one.model_end is not None:
+            one.model_end.abort()
+
+    why = await play(one, lose)
+
+    assert why == CallerHungUp()
+    assert len(one.models) == 2
+    assert clerk.replies == ["yes"]
+    assert agent_said(one)[:2] == ["Hello there.", QUESTION]
+    assert "There you are." in agent_said(one)[-1]
+    assert sum("There you are." in words for words in agent_said(one)) == 1
+
+
+async def test_a_caller_who_hangs_up_while_they_are_asked_ends_the_question_with_the_call(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    for step in (
+        "{wait: agent_speaking, after_ms: 500, hang_up: true}",
+        "{wait: agent_quiet, hang_up: true}",
+    ):
+        clerk = Clerk()
+        one = world(scenario(step), toolbox=clerk.box())
+        why = await play(one)
+
+        assert why == CallerHungUp()
+        assert clerk.replies == []
+
+
+async def test_a_hang_up_that_was_asked_for_waits_for_the_answer(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """A tool beside it asks, and is answered before anybody hangs up."""
+    clerk = Clerk(question="Shall I?")
+    one = world(
+        """
+model:
+  answers:
+    - items:
+        - say: "Hello there, goodbye."
+        - call: {name: book, arguments: {}}
+        - call: {name: hangup, arguments: {reason: done}}
+caller: [{wait: agent_quiet, press: "1"}, {wait: call_end}]
+""",
+        toolbox=clerk.box(),
+    )
+    why = await play(one)
+
+    assert clerk.replies == ["yes"]
+    assert why == AgentHungUp("done", goodbye_heard=True)
+    assert agent_said(one) == ["Hello there, goodbye.", "Shall I?"]
+
+
+async def test_an_answer_that_the_agents_own_voice_gives_is_none(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Its words come by another way than the caller's, and while it is asked it has no voice."""
+    clerk = Clerk(within_s=8.0)
+    one = world(
+        """
+model:
+  answers:
+    - items: [{say: "Hello there."}]
+    - items: [{call: {name: book, arguments: {}}}]
+    - items: [{say: "Yes. Yes. Yes."}]
+    - items: [{say: "Yes please."}]
+    - items: [{say: "There you are."}]
+caller:
+  - {wait: agent_quiet, say: "Book it."}
+  - {wait: agent_quiet, quiet_ms: 200, say: "Hm."}
+  - {wait: agent_quiet, quiet_ms: 12000, hang_up: true}
+""",
+        toolbox=clerk.box(),
+    )
+    await play(one)
+
+    assert clerk.replies == ["other"]
+    assert agent_said(one)[:2] == ["Hello there.", QUESTION]
+    assert "Yes" not in "".join(agent_said(one)[:2]).replace(QUESTION, "")
+
+
+async def test_digits_typed_over_the_words_that_ask_for_them_stop_these_and_count(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """As in every telephone menu. The model says nothing all the while."""
+    given: list[str] = []
+    prompt = "Please type your number on the keypad of your telephone, and then the hash key."
+    toolbox = Toolbox()
+
+    @toolbox.add
+    async def book(call: CallControl) -> str:
+        """Ask for the PIN."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call.say, prompt)
+            given.append(await call.collect_digits(most=4, private=True, fresh=True))
+            nursery.cancel_scope.cancel()
+        await trio.sleep(1)
+        return "booked"
+
+    one = world(
+        scenario("{wait: agent_speaking, after_ms: 900, press: '3456#'}"),
+        toolbox=toolbox,
+        manners=Manners(tells_keys=True),
+    )
+    await play(one)
+
+    assert given == ["3456"]
+    assert prompt not in agent_said(one)
+    assert agent_said(one)[-1] == "There you are."
+    assert one.model.errors == []
+    assert "3456" not in str(one.record)
+    assert texts(one) == []

@@ -32,6 +32,7 @@ from actors.messages import (
 )
 from actors.toolbox import Toolbox
 from gateway.lab.world import World
+from tests.test_call_voice import Clerk
 from tests.worlds import play, tone, world
 
 CHUNK_MS = 100
@@ -220,3 +221,27 @@ async def test_either_leg_of_a_call_without_turns_ends_it(
         assert why == CallerHungUp()
     assert talker.closed
     assert one.record.drops["agent_bytes_cut"] == 0
+
+
+async def test_an_engine_without_turns_is_not_heard_while_the_caller_is_asked(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Nothing can keep it from talking; what it says then is played to nobody."""
+    clerk = Clerk()
+    book = ToolCall("d1", "book", "{}")
+    talker = engine("Hello there.", book, 2.0, "Yes, of course, yes.", 9.0, "Booked.", HANG_UP)
+    one = duplex_world(
+        talker,
+        """caller:
+          - {wait: agent_quiet, quiet_ms: 300}
+          - {wait: agent_quiet, quiet_ms: 600, press: "1"}
+          - {wait: call_end}
+        """,
+        toolbox=clerk.box(),
+    )
+    await play(one)
+
+    assert clerk.replies == ["yes"]
+    heard = [said.heard for said in one.record.transcript if said.heard]
+    assert heard == ["Hello there.", clerk.question, "Booked."]
+    assert not talker.others

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.policy.confirmation import Confirmation
 from actors.policy.keypad import (
     HOLD_MS,
     KEYS_MAX,
@@ -189,3 +190,67 @@ def test_a_key_that_comes_later_is_a_key_like_any_other() -> None:
     keypad.collected(now_ms=900)
 
     assert typed(keypad, "#", from_ms=900 + TRAILING_MS) == [Told("#", ends_turn=False)]
+
+
+# Answers to a question.
+
+
+def asking(keypad: Keypad, *, heard_ms: float = 1_000) -> Confirmation:
+    """A question that is heard at that time."""
+    one = Confirmation(30_000)
+    keypad.asks(one)
+    one.heard(now_ms=heard_ms)
+    return one
+
+
+def test_keys_are_answers_while_the_caller_is_asked_and_the_model_is_told_of_none() -> None:
+    keypad = Keypad(tells=True)
+    assert typed(keypad, "77") == []
+    one = asking(keypad)
+    assert typed(keypad, "9", from_ms=900) == []
+    early = one.reply
+
+    assert typed(keypad, "1", from_ms=2_000) == []
+    assert (early, one.reply) == (None, "yes")
+    keypad.asked(now_ms=2_100)
+    assert typed(keypad, "#", from_ms=2_400) == []
+    assert keypad.tick(now_ms=9_000) is None
+    assert not keypad.is_asking
+
+
+def test_what_comes_long_behind_an_answer_is_told_as_ever() -> None:
+    keypad = Keypad(tells=True)
+    asking(keypad)
+    keypad.asked(now_ms=2_000)
+    typed(keypad, "5", from_ms=2_100 + TRAILING_MS)
+
+    assert keypad.tick(now_ms=9_000) == Told("5", ends_turn=False)
+
+
+def test_a_tool_that_waits_for_keys_already_has_them_and_they_answer_nothing() -> None:
+    keypad = Keypad(tells=True)
+    collection = keypad.collect(Collect(most=4), now_ms=0)
+    one = asking(keypad)
+    typed(keypad, "1", from_ms=2_000)
+
+    assert collection.digits == "1"
+    assert one.reply is None
+
+
+def test_the_hash_key_ends_a_turn_while_the_caller_is_asked_too() -> None:
+    keypad = Keypad(tells=True, hash_ends_turn=True)
+    one = asking(keypad)
+
+    assert typed(keypad, "#", from_ms=2_000) == [Told("", ends_turn=True)]
+    assert one.reply is None
+
+
+def test_keys_pressed_before_a_collection_count_unless_they_are_to_be_fresh() -> None:
+    for fresh, digits in ((False, "12"), (True, "")):
+        keypad = Keypad(tells=True)
+        typed(keypad, "12")
+        collection = keypad.collect(Collect(most=4, fresh=fresh), now_ms=1_000)
+
+        assert collection.digits == digits
+        keypad.collected(now_ms=1_100)
+        assert keypad.tick(now_ms=9_000) is None

@@ -171,6 +171,10 @@ class Playout:
         if item_id in self._items:
             self._items[item_id].done = True
 
+    def holds(self, item_id: str) -> bool:
+        """Whether something of this item has not been heard yet, as far as is known."""
+        return item_id in self._items
+
     # What is due.
 
     def due_ms(self) -> float | None:
