@@ -731,21 +731,34 @@ caller: [{wait: call_end}]
 """
 
 
-async def test_a_call_has_a_tool_run_and_its_record_has_the_answer(tmp_path: Path) -> None:
+async def run_in_a_call(directory: Path, *, low: tuple[str, ...]) -> tuple[Any, list[str]]:
+    """What the record of a stranger's call says of the tool, and how often it was run."""
     ran: list[str] = []
     async with serving_asgi(app_of(crm(ran))) as url:
-        # The policy has its say elsewhere: here, anybody may.
-        servers = {"crm": declared(f"{url}/mcp", low=("find",))}
+        servers = {"crm": declared(f"{url}/mcp", low=low)}
         with capture_logs() as logs:
-            async with gateway(tmp_path, CALL, mcp=servers) as one:
+            async with gateway(directory, CALL, mcp=servers) as one:
                 await until(lambda: any(entry["event"] == "mcp.connected" for entry in logs))
                 report = await one.call(CALL)
                 record = one.record(report.call_sid)
-
     (asked, *_) = record["tool_calls"]
+    return asked, ran
+
+
+async def test_a_call_has_a_tool_run_and_its_record_has_the_answer(tmp_path: Path) -> None:
+    asked, ran = await run_in_a_call(tmp_path, low=("find",))
+
     assert (asked["name"], asked["outcome"]) == ("crm_find", "returned")
     assert json.loads(asked["output"]) == {"found": "Ada", "most": 3}
     assert ran == ["Ada"]
+
+
+async def test_a_stranger_has_no_tool_run_that_nobody_called_harmless(tmp_path: Path) -> None:
+    """The server says of this one that it only reads."""
+    asked, ran = await run_in_a_call(tmp_path, low=())
+
+    assert (asked["name"], asked["outcome"]) == ("crm_find", "refused")
+    assert ran == []
 
 
 async def test_in_virtual_time_no_server_is_connected_to(tmp_path: Path) -> None:
