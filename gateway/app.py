@@ -45,6 +45,7 @@ from gateway.phone_call import Outside
 from gateway.session.realtime import Connect
 from gateway.tools.mcp_tools import McpServers
 from gateway.tools.means import Means
+from gateway.tools.smtp import SmtpMailer
 from gateway.twilio import twiml
 from gateway.twilio.door import MediaDoor
 from gateway.twilio.left_message import KeepMessage, keep_in_folders, left_message
@@ -154,6 +155,7 @@ def create_app(
             spending=outside.spending,
             outgoing=outgoing,
             own_numbers=roster.numbers,
+            mailer=SmtpMailer(config.email),
             knowledge=knowledge,
             web=public_web,
             mcp=mcp,

@@ -23,8 +23,11 @@ from gateway.lab.world import World
 from tests.barge_in_world import one_call
 from tests.killed_sessions import long_call, summary
 from tests.killed_sessions import one_call as one_killed
+from tests.malicious import play
+from tests.number_strings import TRICKS
 from tests.sweeps import LEG_S, Run, points, run
 from tests.swept_calls import CALLS
+from tests.test_numbers import STRINGS, guard, judged
 
 EVERY: Final = 7
 """Of the steps of a call, how many are tried for its teardown: the sweep tries all of them."""
@@ -100,6 +103,28 @@ def rotation(hours: float = 3.0) -> tuple[str, bool]:
     return text, gap_ms <= 300 and len(one.models) >= 3 and told >= turns - 1
 
 
+def malicious(count: int = 10_000) -> tuple[str, bool]:
+    """What models do that are controlled by whoever is on the phone."""
+    found, tally = play("measured", count)
+    refused = tally["refused"] + tally["declined"]
+    words = (
+        f"{count:,} sequences, {tally['wanted']:,} things wanted: {tally['high done']:,} of high "
+        f"risk done with a yes to each, {refused:,} refused; {len(found)} done that should not "
+        "have been, done twice, or done before its row was written"
+    )
+    return words, not found and tally["high done"] > 0
+
+
+def numbers() -> tuple[str, bool]:
+    """What is dialled of numbers that somebody wrote to deceive."""
+    let_through, complaints = judged(guard, STRINGS)
+    words = (
+        f"{STRINGS:,} strings of {len(TRICKS)} kinds: {let_through.total():,} let through, "
+        f"{complaints.total()} of them not what was checked, or not allowed"
+    )
+    return words, not complaints and let_through.total() > 0
+
+
 def _teardown_ms(one: Run) -> float:
     return math.inf if one.disturbed_s is None else 1000 * (one.over_s - one.disturbed_s)
 
@@ -110,6 +135,8 @@ def _percentile(ascending: list[float], share: float) -> float:
 
 MEASURES: Final[dict[str, Callable[[], tuple[str, bool]]]] = {
     "heard": heard,
+    "malicious": malicious,
+    "numbers": numbers,
     "rotation": rotation,
     "sessions": sessions,
     "speed": speed,
