@@ -240,6 +240,7 @@ class Hands:
     seen: Seen = attrs.field(init=False)
     audit: Disk = attrs.field(init=False)
     takes_s: float = attrs.field(default=0.0, init=False)
+    always_works: bool = False
     box: Toolbox = attrs.field(factory=Toolbox)
 
     def __attrs_post_init__(self) -> None:
@@ -269,7 +270,7 @@ class Hands:
             Did(tool, arguments, call.tool_call_id, trio.current_time(), len(self.audit.rows))
         )
         await trio.sleep(self.takes_s)
-        match self.random.randrange(8):
+        match None if self.always_works else self.random.randrange(8):
             case 0:
                 raise ToolRefused("not possible")
             case 1:

@@ -38,6 +38,7 @@ from gateway.records.tap import Flight, Sessions
 from gateway.session.lasting import Bounds, LastingSession, Which
 from gateway.session.realtime import RealtimeSession, Use
 from gateway.session.session_settings import listening, session_settings
+from gateway.tools.toolset import Toolset
 from gateway.twilio.media import TwilioCarrier
 from gateway.web.client_socket import CannotOpen
 
@@ -77,7 +78,7 @@ class World:
 
     scenario: Scenario
     voice: Callable[[str], bytes]
-    toolbox: Toolbox = attrs.field(factory=Toolbox)
+    toolbox: Toolset = attrs.field(factory=Toolbox)
     greet: bool = True
     delays: Delays = attrs.field(factory=Delays)
     limits: Limits = attrs.field(factory=Limits)
