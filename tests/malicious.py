@@ -26,11 +26,11 @@ from actors.policy.audit import ENDS, AuditRow
 from actors.policy.risk import Risk
 from actors.toolbox import Toolbox, ToolSchema
 from gateway.configuration.convert import Secret
+from gateway.configuration.tool_rules import decided
 from gateway.configuration.tool_settings import OwnerSettings, PolicySettings
 from gateway.permission.audit_log import MemoryAudit
 from gateway.permission.callers import caller_of
 from gateway.permission.effects import Effects
-from gateway.permission.guarding import decided
 from gateway.permission.phrases import PHRASES
 from gateway.permission.proofs import OwnerVerifier, Proofs
 from tests.calls import RefusingCall

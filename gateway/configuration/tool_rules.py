@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from actors.policy.risk import Risk
-from actors.toolbox import ToolSchema
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.convert import is_loopback
 from gateway.configuration.tool_settings import BuiltinTool, PolicySettings
@@ -135,8 +134,7 @@ def _login(section: str, user: str | None, password: object) -> Iterator[Flaw]:
         yield section, key, f"and {section}.{other} go together: write both or neither"
 
 
-def risk_of(schema: ToolSchema, policy: PolicySettings) -> Risk:
-    """Of a tool: what the owner decided, or else what the tool says of itself."""
-    if schema.name in policy.high:
-        return "high"
-    return "low" if schema.name in policy.low else schema.risk
+def decided(policy: PolicySettings) -> dict[str, Risk]:
+    """The risks that the owner decided, by the tool's name. Of others, it is the tool's own."""
+    low: dict[str, Risk] = dict.fromkeys(policy.low, "low")
+    return low | dict.fromkeys(policy.high, "high")

@@ -8,10 +8,9 @@ from typing import Final
 
 from actors.guard import Effects, GuardedTools, InCall, Offered
 from actors.policy.audit import shown
-from actors.policy.risk import Risk
 from gateway.calls import IncomingCall
 from gateway.configuration.config import Config
-from gateway.configuration.tool_settings import PolicySettings
+from gateway.configuration.tool_rules import decided
 from gateway.permission.audit_log import AuditLog
 from gateway.permission.callers import caller_of
 from gateway.permission.phrases import phrases_of
@@ -19,12 +18,6 @@ from gateway.permission.proofs import OwnerVerifier, Proofs
 from gateway.permission.read_back import Questions
 
 OFF: Final = "off"
-
-
-def decided(policy: PolicySettings) -> dict[str, Risk]:
-    """The risks that the owner decided, by the tool's name."""
-    low: dict[str, Risk] = dict.fromkeys(policy.low, "low")
-    return low | dict.fromkeys(policy.high, "high")
 
 
 def guarded(

@@ -16,7 +16,7 @@ from actors.messages import HANGUP
 from actors.ports import Tools, Transfer
 from actors.toolbox import Toolbox, ToolFunction, ToolSchema
 from gateway.configuration.agents import Agent, AgentSettings
-from gateway.configuration.tool_rules import risk_of
+from gateway.configuration.tool_rules import decided
 from gateway.tools.builtin import builtin_tools, message_tool
 from gateway.tools.http_tools import HttpTools
 from gateway.tools.means import Means
@@ -122,7 +122,8 @@ def tools_of(agent: Agent, base: Toolset, means: Means | None = None) -> Toolset
     if agent.mcp and means.mcp is not None:
         # Below all others: whatever a server calls its tools, it takes nobody's place.
         tools = Layered(tools, means.mcp.tools_of(agent.mcp))
-    if any(risk_of(schema, means.config.policy) == "high" for schema in tools.schemas()):
+    risks = decided(means.config.policy)
+    if any(risks.get(schema.name, schema.risk) == "high" for schema in tools.schemas()):
         # What a stranger is offered who asks for one of those.
         tools = Layered(tools, message_tool(means, agent.settings))
     return tools
