@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.policy.confirmation import LAST_WORDS_MS, TURNS_MAX, Confirmation
+from actors.policy.confirmation import KEY_ALONE_MS, LAST_WORDS_MS, TURNS_MAX, Confirmation
 
 HEARD_MS = 5_000.0
 WITHIN_MS = 30_000.0
@@ -35,9 +35,29 @@ def test_a_key_answers_once_the_question_was_heard(digit: str, reply: str) -> No
     one = asked(None)
     one.pressed(digit, now_ms=HEARD_MS - 1)
     one.heard(now_ms=HEARD_MS)
-    assert one.reply is None
+    ahead = one.reply
 
     one.pressed(digit, now_ms=HEARD_MS + 1)
+    one.tick(now_ms=HEARD_MS + KEY_ALONE_MS)
+    early = one.reply
+    one.tick(now_ms=HEARD_MS + 1 + KEY_ALONE_MS)
+    assert (ahead, early, one.reply) == (None, None, reply)
+
+
+@pytest.mark.parametrize(
+    ("digits", "reply"),
+    [("123456#", "other"), ("11", "other"), ("2345", "other"), ("1#", "yes"), ("2#", "no")],
+)
+def test_a_key_answers_only_when_it_stays_alone(digits: str, reply: str) -> None:
+    """Whoever types a PIN that begins with 1 has not agreed to anything."""
+    one = asked()
+    at_ms = HEARD_MS
+    for digit in digits:
+        at_ms += 600
+        one.tick(now_ms=at_ms)
+        one.pressed(digit, now_ms=at_ms)
+    one.tick(now_ms=at_ms + KEY_ALONE_MS)
+
     assert one.reply == reply
 
 

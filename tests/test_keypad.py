@@ -211,9 +211,10 @@ def test_keys_are_answers_while_the_caller_is_asked_and_the_model_is_told_of_non
     early = one.reply
 
     assert typed(keypad, "1", from_ms=2_000) == []
+    one.tick(now_ms=3_000)
     assert (early, one.reply) == (None, "yes")
-    keypad.asked(now_ms=2_100)
-    assert typed(keypad, "#", from_ms=2_400) == []
+    keypad.asked(now_ms=3_100)
+    assert typed(keypad, "#", from_ms=3_400) == []
     assert keypad.tick(now_ms=9_000) is None
     assert not keypad.is_asking
 

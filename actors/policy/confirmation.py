@@ -17,6 +17,13 @@ Answered = Literal["yes", "no", "other", "silence"]
 
 KEYS: Final[dict[str, Answered]] = {"1": "yes", "2": "no"}
 
+KEY_ALONE_MS: Final = 1_000.0
+"""So long no other key may follow: whoever types a number that begins with 1 has not said yes.
+People take half a second from key to key."""
+
+KEYS_MAX: Final = 32
+END_KEY: Final = "#"
+
 LAST_WORDS_MS: Final = 3_000.0
 """How long a spoken yes waits for the words of what the caller said behind it: it may have been
 "but not today". Recognisers take a second or two; of a noise there are never any words."""
@@ -43,6 +50,9 @@ class Confirmation:
     """When the caller had heard the question to its end."""
     _began_ms: dict[str, float] = attrs.field(factory=dict[str, float], init=False)
     """When the caller's turns began, by their items; until there are words of them."""
+    _keys: str = attrs.field(default="", init=False, repr=False)
+    """Pressed one after the other."""
+    _key_ms: float = attrs.field(default=0.0, init=False)
     _speaking: str | None = attrs.field(default=None, init=False)
     _stopped_ms: float = attrs.field(default=0.0, init=False)
     """When the caller stopped speaking last."""
@@ -55,12 +65,17 @@ class Confirmation:
 
     def unheard(self) -> None:
         """The question is being asked again, from its beginning."""
-        self._heard_ms = None
+        self._heard_ms, self._keys = None, ""
 
     def pressed(self, digit: str, *, now_ms: float) -> None:
-        """The caller pressed a key."""
-        if self._counts(now_ms) and not self._is_over(now_ms):
-            self._conclude(KEYS.get(digit, "other"))
+        """The caller pressed a key. It answers when it stays alone, or has a `#` behind it."""
+        if not self._counts(now_ms) or self._is_over(now_ms):
+            return
+        if self._keys and digit == END_KEY:
+            self._conclude(KEYS.get(self._keys, "other"))
+        elif len(self._keys) < KEYS_MAX:
+            self._keys += digit
+        self._key_ms = now_ms
 
     def speech_started(self, item_id: str, *, began_ms: float) -> None:
         """The caller speaks.
@@ -101,6 +116,8 @@ class Confirmation:
         if self.reply is not None or self._heard_ms is None:
             return None
         ends_ms = self._heard_ms + self.within_ms
+        if self._keys:
+            return min(ends_ms, self._key_ms + KEY_ALONE_MS)
         if self._has_said_yes and self._speaking is None:
             return min(ends_ms, max(self._yes_ms, self._stopped_ms) + LAST_WORDS_MS)
         return ends_ms
@@ -111,7 +128,10 @@ class Confirmation:
             return
         due_ms = self.due_ms()
         is_due = due_ms is not None and now_ms >= due_ms
-        if self._has_said_yes and self._speaking is None and (is_due or not self._is_open):
+        if self._keys:
+            if is_due:
+                self._conclude(KEYS.get(self._keys, "other"))
+        elif self._has_said_yes and self._speaking is None and (is_due or not self._is_open):
             self._conclude("yes")
         elif self._is_over(now_ms):
             # Whoever has said yes and still speaks may be about to take it back.
