@@ -60,3 +60,63 @@ def test_the_scenario_that_is_shown_holds(shown: Path) -> None:
 @pytest.mark.parametrize("text", blocks("scenarios.md", "yaml"))
 def test_a_scenario_that_the_language_is_explained_with_is_one(text: str) -> None:
     assert parse(text).caller
+
+
+ORDERS = """
+name: orders
+calling: "{calling}"
+agent: {{tools: [orders.py]}}
+config:
+  owner: {{numbers: ["+4915112345678"], pin: "480215"}}
+model:
+  answers:
+    - items: [{{say: "Hello!"}}]
+    - items: [{{call: {{name: order_status, arguments: {{order: 8}}}}}}]
+    - items: [{{call: {{name: cancel_order, arguments: {{order: 8}}}}}}]
+    - items: [{{say: "Goodbye!"}}, {{call: {{name: hangup, arguments: {{reason: done}}}}}}]
+caller:
+  - {{wait: agent_quiet, say: "Where is order eight? Cancel it."}}
+{steps}
+  - {{wait: call_end}}
+expect:
+  tools: [order_status, cancel_order, hangup]
+  told: ["delivered", "{told}"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("calling", "steps", "told"),
+    [
+        ("+15005550006", "", "only the owner can have this done"),
+        (
+            "+4915112345678",
+            (
+                '  - {wait: agent_quiet, quiet_ms: 400, press: "480215#"}\n'
+                '  - {wait: agent_quiet, quiet_ms: 400, press: "1"}'
+            ),
+            "order 8 is cancelled",
+        ),
+    ],
+    ids=["a stranger", "the owner"],
+)
+def test_the_tool_file_that_is_shown_does_what_is_said_of_it(
+    calling: str, steps: str, told: str, tmp_path: Path
+) -> None:
+    shown = blocks("tools.md", "python")[0]
+    (tmp_path / "orders.py").write_text(shown, encoding="utf-8")
+    text = ORDERS.format(calling=calling, steps=steps, told=told)
+    (tmp_path / "orders.yaml").write_text(text, encoding="utf-8")
+    done = rehearse(scenarios.load(tmp_path / "orders.yaml"), toolbox=toolbox_for("orders.yaml"))
+
+    assert done.complaints == ()
+    assert sum(1 for line in shown.splitlines() if line.strip()) <= 10
+
+
+def test_the_policy_that_is_shown_is_read(tmp_path: Path) -> None:
+    owner = next(block for block in blocks("tools.md", "toml") if "[owner]" in block)
+    (tmp_path / "offhook.toml").write_text(owner, encoding="utf-8")
+
+    config = load(tmp_path / "offhook.toml", {})
+
+    assert config.owner.numbers == ("+4915112345678",)
+    assert config.policy.countries == ("DE", "AT")
