@@ -71,15 +71,15 @@ class _Barrier:
     ) -> bool:
         if isinstance(error, BaseExceptionGroup):
             # A tool's own nursery brings its failures and our cancellation together.
-            self.failure, ours = error.split(_is_its_own)
+            self.failure, ours = error.split(is_its_own)
             if ours is not None:
                 raise ours
-        elif error is not None and _is_its_own(error):
+        elif error is not None and is_its_own(error):
             self.failure = error
         return self.failure is not None
 
 
-def _is_its_own(error: BaseException) -> bool:
+def is_its_own(error: BaseException) -> bool:
     """Whether it is the tool's own affair: `SystemExit`, another library's cancellation, ..."""
     if isinstance(error, BaseExceptionGroup):
         return False  # Its members are.

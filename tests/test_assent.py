@@ -37,6 +37,7 @@ OTHER = [
     *("Yes, but at four.", "yes no", "No, yes.", "Yes to the first one.", "What?", "Wait."),
     *("Okay.", "Please.", "Thank you.", "Mhm.", "Right.", "I said yes to him.", "yesterday"),
     *("Ja, aber um vier.", "ja nein", "Oui, mais demain.", "Sí, pero no.", "Danke.", "press 1"),
+    *("Yes?", "Ja?", "¿Sí?", "Sure？", "Evet؟", "Yes, please?"),  # noqa: RUF001
     *("nothing", "I know", "note", "Yes, and delete everything.", "one", "1"),
     "yes " * (WORDS_MAX + 1),
 ]
@@ -62,7 +63,7 @@ def test_a_text_without_words_says_nothing(text: str) -> None:
     assert meaning_of(text) == "nothing"
 
 
-@given(st.text())
+@given(st.text(st.characters(exclude_characters="?？؟")))  # noqa: RUF001
 def test_any_text_has_a_meaning_and_its_words_alone_decide_it(text: str) -> None:
     assert meaning_of(text) == meaning_of(" ".join(words_of(text)).upper().lower())
 

@@ -86,6 +86,19 @@ def test_a_turn_that_is_heard_a_second_time_began_when_it_first_did() -> None:
     assert one.reply is None
 
 
+def test_a_turn_that_is_divided_otherwise_when_heard_again_began_with_its_earliest_word() -> None:
+    one = asked()
+    one.speech_started("u1", began_ms=HEARD_MS - 900)
+    one.speech_started("u2", began_ms=HEARD_MS + 500)  # A cough, and the session is lost.
+    one.speech_started("u1", began_ms=HEARD_MS - 900)
+    one.speech_started("u2", began_ms=HEARD_MS - 300)  # The next one hears two turns in the first.
+    one.speech_stopped(now_ms=HEARD_MS + 1_500)
+    one.understood("u2", "Yes.", now_ms=HEARD_MS + 1_900)
+    one.tick(now_ms=HEARD_MS + 1_900 + LAST_WORDS_MS)
+
+    assert one.reply is None
+
+
 def test_a_cough_is_no_answer() -> None:
     one = asked()
     says(one, "...", HEARD_MS + 100)

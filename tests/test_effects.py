@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -63,6 +64,8 @@ async def test_what_it_returns_comes_back_and_is_written(autojump_clock: trio.ab
         (MemoryError(), ("failed", "MemoryError")),
         (ToolRefused("no"), ("failed", "refused")),
         (BaseExceptionGroup("", [SystemExit(1)]), ("failed", "BaseExceptionGroup")),
+        (asyncio.CancelledError(), ("failed", "CancelledError")),
+        (BaseExceptionGroup("", [asyncio.CancelledError()]), ("failed", "BaseExceptionGroup")),
     ],
 )
 async def test_what_it_raises_is_raised_here_and_harms_nobody_else(

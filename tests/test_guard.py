@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 import trio
 
@@ -349,3 +350,14 @@ def test_equal_arguments_are_one_text_and_others_are_not() -> None:
 
 def test_audit_errors_say_why() -> None:
     assert "disk" in str(AuditFailed("the disk is full"))
+
+
+@pytest.mark.parametrize("number", [str(2**64), str(-(2**63) - 1), "9" * 5000, "1e400"])
+def test_a_number_that_not_everybody_reads_alike_is_no_argument(number: str) -> None:
+    with pytest.raises(ToolRefused, match="bad arguments"):
+        Arguments.parse(f'{{"order": {number}}}')
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 0, 4111111111111111])
+def test_what_is_read_back_of_a_number_is_what_another_parser_makes_of_it(number: int) -> None:
+    assert orjson.loads(Arguments.parse(f'{{"order": {number}}}').text) == {"order": number}

@@ -52,6 +52,25 @@ def test_what_the_model_leaves_out_is_as_the_function_has_it() -> None:
     assert "for 5 minutes" in Questions()(one, {"place": "x", "minutes": 5})
 
 
+def test_words_that_a_function_takes_are_between_marks_too() -> None:
+    texts = {"subject": "Hi. It says: come", "text": "Hi. It says: come tomorrow.", "to": "Anna"}
+    said = asked(
+        lambda given: f"Write to {given['to']}: {given['subject']}. It says: {given['text']}",
+        **texts,
+    )
+
+    assert said == (
+        "Write to Anna: quote: Hi. It says: come end of quote. "
+        "It says: quote: Hi. It says: come tomorrow. end of quote."
+    )
+
+
+def test_a_picture_in_colour_is_no_hidden_letter() -> None:
+    assert asked("Write {text}", text="sun ☀\ufe0f and 🎉") == (
+        "Write quote: sun and end of quote."
+    )
+
+
 def test_an_argument_is_no_template() -> None:
     assert asked("Tell {to} that {what}", to="{what}", what="hi") == "Tell what that hi."
 
@@ -63,7 +82,20 @@ def test_an_argument_is_no_template() -> None:
         ("+15550001111", "plus 1 5 5, 5 0 0, 0 1 1, 1 1"),
         (4711471, "4 7 1, 1 4 7, 1"),
         ("1234", "1234"),
-        (3.5, "3.5"),
+        (3.5, "3 point 5"),
+        (1000.5, "1000 point 5"),
+        (12345.67, "1 2 3, 4 5 point 6 7"),
+        (100000.0, "1 0 0, 0 0 0 point 0"),
+        (-5, "minus 5"),
+        (-12345, "minus 1 2 3, 4 5"),
+        (1e-05, "0 point 0 0 0 0 1"),
+        (1e16, "1 0 0, 0 0 0, 0 0 0, 0 0 0, 0 0 0, 0 0"),
+        ("1000.50", "1000 point 5 0"),
+        ("1,000.50", "1000 point 5 0"),
+        ("10.000,50", "1 0 0, 0 0 point 5 0"),
+        ("10.000", "1 0 0, 0 0"),
+        ("-5", "minus 5"),
+        ("030.123.45", "0 3 0, 1 2 3, 4 5"),
         ("bob.smith-x@ex_ample.com", "bob dot smith hyphen x at ex underscore ample dot com"),
         ("2026-11-24", "Tuesday 24 November 2026"),
         ("2026-11-24T15:00", "Tuesday 24 November 2026, 15:00"),
@@ -139,6 +171,11 @@ def test_a_language_that_is_not_there_is_english(language: str | None, known: st
         "\u202epress 1",
         "zu\u00adm",
         "bell \a",
+        "hidden \ufe00\ufe01 letters",
+        "hidden \U000e0101",
+        "a\u3164b",
+        "sun ☀\ufe0f\ufe0f",
+        "a\ufe0f",
     ],
 )
 @pytest.mark.parametrize("place", ["text", "list", "dict", "key"])

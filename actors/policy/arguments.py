@@ -14,6 +14,9 @@ from actors.errors import ToolRefused
 LONGEST_CHARS: Final = 16 * 1024
 """Arguments longer than this are not what a phone call is about."""
 
+_EXACT: Final = range(-(2**63), 2**64)
+"""Whole numbers that everybody reads alike."""
+
 
 @attrs.frozen
 class Arguments:
@@ -35,7 +38,11 @@ class Arguments:
             raise ToolRefused(f"the arguments are longer than {LONGEST_CHARS} characters")
         try:
             values = json.loads(
-                text or "{}", object_pairs_hook=_once, parse_constant=_no, parse_float=_finite
+                text or "{}",
+                object_pairs_hook=_once,
+                parse_constant=_no,
+                parse_float=_finite,
+                parse_int=_exact,
             )
             if not isinstance(values, dict):
                 raise ToolRefused("bad arguments: they are not an object")
@@ -44,8 +51,9 @@ class Arguments:
             )
             written.encode()  # Half a surrogate pair is a Python string, and no text.
         except (ValueError, RecursionError) as error:
-            twice = ": one has the same name twice" if isinstance(error, _Twice) else ""
-            raise ToolRefused(f"bad arguments: they are not JSON{twice}") from None
+            why = ": one has the same name twice" if isinstance(error, _Twice) else ""
+            why = ": a number is too large" if isinstance(error, _TooLarge) else why
+            raise ToolRefused(f"bad arguments: they are not JSON{why}") from None
         return cls(written, values)
 
 
@@ -59,6 +67,10 @@ class _Twice(ValueError):
     """A name comes twice: whoever checks might look at the one, and whoever runs at the other."""
 
 
+class _TooLarge(ValueError):
+    """Not everybody reads such a number alike: some take the nearest that they know."""
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -70,8 +82,15 @@ def _no(constant: str) -> float:
     raise ValueError(constant)
 
 
+def _exact(text: str) -> int:
+    number = int(text)
+    if number not in _EXACT:
+        raise _TooLarge
+    return number
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(text)
+        raise _TooLarge
     return number

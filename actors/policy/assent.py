@@ -17,6 +17,8 @@ Meaning = Literal["yes", "no", "other", "nothing"]
 WORDS_MAX: Final = 12
 """Longer than anybody says only yes."""
 
+_QUESTION_MARKS: Final = "?？؟"  # noqa: RUF001 (other scripts have their own)
+
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text without case, accents and punctuation."""
@@ -35,7 +37,9 @@ def meaning_of(text: str) -> Meaning:
     said = {tongue.meaning_of(words) for tongue in _TONGUES}
     if "no" in said:
         return "no"
-    return "yes" if "yes" in said else "other"
+    # "Yes?" is how people answer a telephone, and "sure?" is a question back.
+    is_asked = any(sign in text for sign in _QUESTION_MARKS)
+    return "yes" if "yes" in said and not is_asked else "other"
 
 
 @attrs.frozen

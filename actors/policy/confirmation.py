@@ -86,9 +86,10 @@ class Confirmation:
 
         """
         self._speaking = item_id
-        if len(self._began_ms) < TURNS_MAX:
-            # A turn that a second session hears again began when it first did.
-            self._began_ms.setdefault(item_id, began_ms)
+        if len(self._began_ms) < TURNS_MAX or item_id in self._began_ms:
+            # A turn that a second session hears again began when it first did; and not behind what
+            # that session hears of it, if it divides what was said otherwise.
+            self._began_ms[item_id] = min(began_ms, self._began_ms.get(item_id, began_ms))
 
     def speech_stopped(self, *, now_ms: float) -> None:
         """The caller is silent."""

@@ -20,6 +20,7 @@ from actors.guard import Effect, Ended, InCall, outcome_of
 from actors.policy.audit import AuditEvent
 from actors.policy.record import CallFacts
 from actors.ports import Transfer, TransferOutcome
+from actors.tools import is_its_own
 from gateway.barrier import Barrier
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -185,10 +186,10 @@ class _Kept:
     ) -> bool:
         if isinstance(error, BaseExceptionGroup):
             # A tool's own nursery brings its failures and our cancellation together.
-            self.failure, others = error.split((Exception, SystemExit))
+            self.failure, others = error.split(is_its_own)
             if others is not None:
                 raise others
-        elif isinstance(error, Exception | SystemExit):
+        elif error is not None and is_its_own(error):
             self.failure = error
         return self.failure is not None
 

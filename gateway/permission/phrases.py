@@ -30,6 +30,9 @@ class Phrases:
     weekdays: str
     signs: str
     """Of addresses: @ . - _ + as they are said."""
+    minus: str
+    point: str
+    """Before what is behind the comma, or the point."""
     enter: str
     again: str
     wrong: str
@@ -49,6 +52,8 @@ PHRASES: Final[Mapping[str, Phrases]] = {
         "December",
         weekdays="Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
         signs="at dot hyphen underscore plus",
+        minus="minus",
+        point="point",
         enter="To prove that it is you, enter your secret number, then press the hash key.",
         again="That was not right. Enter your secret number again, then press the hash key.",
         wrong="That was not right.",
@@ -66,6 +71,8 @@ PHRASES: Final[Mapping[str, Phrases]] = {
         months="Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
         weekdays="Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag",
         signs="at Punkt Bindestrich Unterstrich plus",
+        minus="minus",
+        point="Komma",
         enter="Zum Nachweis, dass Sie es sind, geben Sie Ihre Geheimzahl ein und dann die Raute.",
         again="Das war nicht richtig. Geben Sie Ihre Geheimzahl noch einmal ein und dann die "
         "Raute.",
@@ -85,6 +92,8 @@ PHRASES: Final[Mapping[str, Phrases]] = {
         "décembre",
         weekdays="lundi mardi mercredi jeudi vendredi samedi dimanche",
         signs="arobase point tiret souligné plus",
+        minus="moins",
+        point="virgule",
         enter="Pour prouver que c'est vous, tapez votre code secret, puis dièse.",
         again="Ce n'est pas le bon code. Tapez votre code secret à nouveau, puis dièse.",
         wrong="Ce n'est pas le bon code.",
@@ -102,6 +111,8 @@ PHRASES: Final[Mapping[str, Phrases]] = {
         "diciembre",
         weekdays="lunes martes miércoles jueves viernes sábado domingo",
         signs="arroba punto guion subrayado más",
+        minus="menos",
+        point="coma",
         enter="Para demostrar que es usted, marque su número secreto y después almohadilla.",
         again="No es correcto. Marque otra vez su número secreto y después almohadilla.",
         wrong="No es correcto.",
@@ -119,6 +130,8 @@ PHRASES: Final[Mapping[str, Phrases]] = {
         "novembre dicembre",
         weekdays="lunedì martedì mercoledì giovedì venerdì sabato domenica",
         signs="chiocciola punto trattino sottolineato più",
+        minus="meno",
+        point="virgola",
         enter="Per dimostrare che è Lei, digiti il Suo codice segreto e poi cancelletto.",
         again="Non è corretto. Digiti di nuovo il Suo codice segreto e poi cancelletto.",
         wrong="Non è corretto.",
@@ -136,6 +149,8 @@ PHRASES: Final[Mapping[str, Phrases]] = {
         "december",
         weekdays="maandag dinsdag woensdag donderdag vrijdag zaterdag zondag",
         signs="apenstaartje punt streepje liggend-streepje plus",
+        minus="min",
+        point="komma",
         enter="Toets uw geheime nummer in om te bewijzen dat u het bent, en daarna een hekje.",
         again="Dat klopt niet. Toets uw geheime nummer nog eens in, en daarna een hekje.",
         wrong="Dat klopt niet.",

@@ -13,11 +13,13 @@ import attrs
 
 from actors.errors import ToolRefused
 from actors.toolbox import ToolSchema
-from gateway.permission.phrases import phrases_of
+from gateway.permission.phrases import Phrases, phrases_of
 from gateway.permission.spoken_values import (
     check,
     cleaned,
     in_words,
+    is_quoted,
+    quotation,
     spoken,
     spoken_text,
 )
@@ -72,7 +74,7 @@ class Questions:
                 sentence = _PLACE.sub(lambda found: spoken(given.get(found[1]), words), template)
             case function:
                 seen = _Seen(given)
-                sentence = spoken_text(cleaned(function(seen)), words)
+                sentence = spoken_text(_quoting(cleaned(function(seen)), given, words), words)
                 said = seen.looked_at
         left = [
             f"{in_words(name)}: {spoken(values[name], words)}"
@@ -80,6 +82,16 @@ class Questions:
             if name in values and name not in said
         ]
         return ", ".join([sentence.rstrip(" .,"), *left]) + "."
+
+
+def _quoting(sentence: str, given: Mapping[str, Any], words: Phrases) -> str:
+    """A sentence with marks around the texts in it, which a function takes as they are."""
+    texts = (cleaned(one) for one in given.values() if isinstance(one, str))
+    # The longer first: one may be a part of another.
+    quoted = sorted(filter(is_quoted, set(texts)), key=len, reverse=True)
+    if not quoted:
+        return sentence
+    return re.sub("|".join(map(re.escape, quoted)), lambda it: quotation(it[0], words), sentence)
 
 
 @attrs.define(eq=False)

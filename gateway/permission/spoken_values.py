@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from actors.errors import ToolRefused
@@ -20,10 +21,22 @@ BARE_WORDS: Final = 3
 DEPTH_MAX: Final = 4
 
 _BREAKS: Final = re.compile(r"[\s\u2028\u2029]+")
+_UNSEEN: Final = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    r"\U000e0100-\U000e01ef]"
+)
+"""Letters and marks without a look or a sound. Source: Unicode, Default_Ignorable_Code_Point, but
+for those that their category tells; and the empty Braille pattern."""
 _UNSAID: Final = re.compile(r"[<>{}\[\]|\\^~`*#\"“”„«»]")
 """What has no sound, or is a voice's own language."""
 _NUMBER: Final = re.compile(r"(?<!\w)\+?\d(?:[ ().\-/]{0,2}\d){4,}(?!\w)")
 """Five digits or more: what is dialled, or typed from paper, and no amount of things."""
+_DECIMAL: Final = re.compile(
+    r"(?<![\w.,])(?=(?:[.,]?\d){5})"
+    r"(?:\d+(?:,\d{3})*\.\d{1,2}|\d+(?:\.\d{3})*,\d{1,2})(?!\w|[.,]\d)"
+)
+"""Of as many digits, what has a part behind its point or comma: 1000.50 and 10.000,50."""
+_MINUS: Final = re.compile(r"(?<!\S)[-\u2212](?=\d)")
 _DATE: Final = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?(?![\d-])")
 _ADDRESS: Final = re.compile(r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+")
 _ENDS: Final = re.compile(r"[.!?;:]\s|[.!?;:]$")
@@ -70,7 +83,7 @@ def spoken(value: Any, words: Phrases, depth: int = 0) -> str:  # noqa: ANN401 -
         case bool():
             return words.yes if value else words.no
         case int() | float():
-            return spoken_text(str(value), words)
+            return _number(format(Decimal(repr(value)), "f"), words)
         case str():
             return _said(value, words)
         case list():
@@ -119,7 +132,9 @@ def cleaned(text: str) -> str:
     """
     text = _BREAKS.sub(" ", text)
     kinds = {unicodedata.category(letter) for letter in text}
-    if kinds & {"Cc", "Cf", "Co", "Cs", "Cn"}:
+    # The sign behind a picture that makes it coloured is the one that people do write.
+    pictures = re.sub(r"(?<=[\u2000-\u32ff\U0001f000-\U0001faff])\ufe0f(?!\ufe0f)", "", text)
+    if kinds & {"Cc", "Cf", "Co", "Cs", "Cn"} or _UNSEEN.search(pictures):
         raise ToolRefused(
             "not run: the arguments hold invisible characters, which cannot be read back. Leave "
             "them out"
@@ -127,9 +142,22 @@ def cleaned(text: str) -> str:
     return text.strip()
 
 
+def is_quoted(text: str) -> bool:
+    """Whether a cleaned text needs marks around it, so that it is clear where it ends."""
+    if any(one.fullmatch(text) for one in (_ADDRESS, _DATE, _DECIMAL, _NUMBER)):
+        return False
+    return len(text.split()) > BARE_WORDS or _ENDS.search(text) is not None
+
+
+def quotation(text: str, words: Phrases) -> str:
+    """A text with such marks."""
+    return f"{words.quote}: {text.rstrip()} {words.end_of_quote}"
+
+
 def spoken_text(text: str, words: Phrases) -> str:
     """A text with its numbers, addresses and dates as they are said."""
     at, dot, hyphen, underscore, plus = words.signs.split()
+    text = _MINUS.sub(f"{words.minus} ", text)
 
     def address(found: re.Match[str]) -> str:
         said = found[0]
@@ -145,19 +173,28 @@ def spoken_text(text: str, words: Phrases) -> str:
     parts: list[str] = []
     rest = 0
     # Dates first: their digits are not to be said one by one.
-    for found in re.finditer(f"{_ADDRESS.pattern}|{_DATE.pattern}|{_NUMBER.pattern}", text):
+    kinds = (_ADDRESS, _DATE, _DECIMAL, _NUMBER)
+    for found in re.finditer("|".join(kind.pattern for kind in kinds), text):
         parts.append(text[rest : found.start()])
         if _ADDRESS.fullmatch(found[0]):
             parts.append(address(found))
         elif _DATE.fullmatch(found[0]) and (day := spoken_date(found[0], words)):
             parts.append(day)
+        elif _DECIMAL.fullmatch(found[0]):
+            whole, part = found[0][:-3], found[0][-3:]
+            if part[0].isdigit():
+                whole, part = found[0][:-2], found[0][-2:]
+            whole = re.sub(r"[.,]", "", whole)
+            parts.append(_number(f"{whole}.{part[1:]}", words))
         elif _NUMBER.fullmatch(found[0]):
             parts.append(number(found))
         else:
             parts.append(found[0])
         rest = found.end()
     said = "".join([*parts, text[rest:]])
-    said = "".join(letter for letter in said if unicodedata.category(letter) != "So")
+    said = "".join(
+        letter for letter in said if unicodedata.category(letter) != "So" and letter != "\ufe0f"
+    )
     return _BREAKS.sub(" ", _UNSAID.sub(" ", said)).strip()
 
 
@@ -181,17 +218,22 @@ def _day(day: date, words: Phrases) -> str:
     return f"{weekday} {day.day} {month} {day.year}"
 
 
+def _number(text: str, words: Phrases) -> str:
+    """A number with words for its signs, which have no sound: 1000.50 is not 100050."""
+    whole, _, part = text.lstrip("-").partition(".")
+    said = [words.minus] if text.startswith("-") else []
+    said.append(spoken_text(whole, words))
+    if part:
+        said += [words.point, *part]
+    return " ".join(said)
+
+
 def _said(text: str, words: Phrases) -> str:
     text = cleaned(text)
     said = spoken_text(text, words)
-    is_one_thing = any(one.fullmatch(text) for one in (_ADDRESS, _DATE, _NUMBER))
-    if is_one_thing:
-        return said
     if not said:
         return words.nothing
-    if len(said.split()) <= BARE_WORDS and _ENDS.search(text) is None:
-        return said
-    return f"{words.quote}: {said.rstrip()} {words.end_of_quote}"
+    return quotation(said, words) if is_quoted(text) else said
 
 
 def _refuse_fakes(text: str) -> None:
