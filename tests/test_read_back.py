@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from actors.errors import ToolRefused
 from actors.toolbox import ReadBack, ToolSchema
 from gateway.permission.phrases import PHRASES, phrases_of
-from gateway.permission.read_back import LONGEST_CHARS, Questions
+from gateway.permission.read_back import Questions
+from gateway.permission.spoken_values import LONGEST_CHARS
 
 END = " To confirm, press 1 or say yes. To refuse, press 2 or say no."
 
@@ -207,6 +209,15 @@ def test_what_is_too_long_to_be_remembered_is_refused_and_what_just_fits_is_not(
     assert asked("Do {it}", it="x" * fits)
     with pytest.raises(ToolRefused, match="shorter"):
         asked("Do {it}", it="x" * (fits + 1))
+
+
+@pytest.mark.parametrize("text", ["1" * 16_000 + "a", "a@" + "a" * 16_000, "a." * 8_000])
+def test_what_is_too_long_is_refused_at_once(text: str) -> None:
+    for read_back in (None, "Do {it}", lambda given: f"Do {given['it']}"):
+        began_s = time.perf_counter()
+        with pytest.raises(ToolRefused, match="shorter"):
+            asked(read_back, it=text)
+        assert time.perf_counter() - began_s < 0.2
 
 
 def test_what_is_nested_without_end_is_refused() -> None:

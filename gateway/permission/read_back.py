@@ -15,6 +15,8 @@ from actors.errors import ToolRefused
 from actors.toolbox import ToolSchema
 from gateway.permission.phrases import Phrases, phrases_of
 from gateway.permission.spoken_values import (
+    LONGEST_CHARS,
+    TOO_LONG,
     check,
     cleaned,
     in_words,
@@ -23,10 +25,6 @@ from gateway.permission.spoken_values import (
     spoken,
     spoken_text,
 )
-
-LONGEST_CHARS: Final = 600
-"""Of what will be done: most of a minute. Nobody remembers the beginning of more."""
-TOO_LONG: Final = "not run: it is too long to be read back to the caller; make it shorter"
 
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 

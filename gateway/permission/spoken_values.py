@@ -16,6 +16,9 @@ from typing import Any, Final
 from actors.errors import ToolRefused
 from gateway.permission.phrases import PHRASES, Phrases
 
+LONGEST_CHARS: Final = 600
+"""Of what will be done: most of a minute. Nobody remembers the beginning of more."""
+TOO_LONG: Final = "not run: it is too long to be read back to the caller; make it shorter"
 BARE_WORDS: Final = 3
 """So many are plainly one name or thing. More are said as a quotation."""
 DEPTH_MAX: Final = 4
@@ -155,7 +158,14 @@ def quotation(text: str, words: Phrases) -> str:
 
 
 def spoken_text(text: str, words: Phrases) -> str:
-    """A text with its numbers, addresses and dates as they are said."""
+    """A text with its numbers, addresses and dates as they are said.
+
+    Raises:
+        ToolRefused: It is too long. Before anybody looks for those: that takes its time squared.
+
+    """
+    if len(text) > LONGEST_CHARS:
+        raise ToolRefused(TOO_LONG)
     at, dot, hyphen, underscore, plus = words.signs.split()
     text = _MINUS.sub(f"{words.minus} ", text)
 
