@@ -9,6 +9,7 @@ from typing import Final
 from actors.guard import Effects, GuardedTools, InCall, Offered
 from actors.policy.audit import shown
 from gateway.calls import IncomingCall
+from gateway.configuration.agents import AgentSettings
 from gateway.configuration.config import Config
 from gateway.configuration.tool_rules import decided
 from gateway.permission.audit_log import AuditLog
@@ -48,9 +49,17 @@ def guarded(
         call_sid=incoming.call_sid,
         caller=caller,
         audit=audit,
-        read_out=Questions(agent.language, by_keys=agent.transcription == OFF),
+        read_out=Questions(agent.language, by_keys=_by_keys(agent)),
         decided=decided(config.policy),
         verifier=OwnerVerifier(proofs, shown(caller.number), phrases_of(agent.language)),
         confirm_s=config.policy.confirm_s,
         effects=effects or InCall(),
     )
+
+
+def _by_keys(agent: AgentSettings) -> bool:
+    """Whether only keys can be an answer: of what callers say, there are no words or no beginning.
+
+    Where the caller says by a key that they have finished, nobody hears when they began.
+    """
+    return agent.transcription == OFF or agent.turn_detection == "none"
