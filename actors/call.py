@@ -212,7 +212,7 @@ class _Cast:
         control = LiveCall(
             *(plan.facts, carrier, to_session, to_bargein, to_hangup, notes),
             *(hangup.when_quiet, keypad.collect, keypad.asking, speaker),
-            *(self._voice_ms, manners.key_tones),
+            *(self._voice_ms, manners.key_tones, manners.language),
         )
         silence = None if manners.max_silence_s is None else Silence(manners.max_silence_s * 1000)
         landing = Landing(

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Final, Literal, Protocol
 
 import attrs
@@ -34,6 +35,7 @@ from actors.messages import (
     TransferEnded,
 )
 from actors.notes import Notes
+from actors.policy.assent import meaning_of
 from actors.policy.confirmation import Confirmation
 from actors.policy.keypad import Collect
 from actors.policy.record import CallFacts
@@ -196,6 +198,7 @@ class LiveCall:
         speaker: Says what no model is to say.
         voice_ms: When the caller's voice began, on the call's clock.
         key_tones: How keys are sent.
+        language: Of what the caller speaks, until a tool changes it.
 
     """
 
@@ -211,6 +214,7 @@ class LiveCall:
     speaker: Speaker
     voice_ms: Callable[[SpeechStarted], float]
     key_tones: KeyTones = "redirect"
+    language: str | None = None
     tool_call_id: str = ""
     _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     """Two tools that move the call about would each take the other's stream away; two that ask the
@@ -252,7 +256,8 @@ class LiveCall:
         """See `CallControl`."""
         ulaw = await self.speaker.render(question)
         async with self._one_at_a_time:
-            asked = self._confirmation = Confirmation(within_s * 1000)
+            understand = partial(meaning_of, language=self.language)
+            asked = self._confirmation = Confirmation(within_s * 1000, understand)
             try:
                 with self.speaker.floor(), self.asking(asked):
                     return await self._ask(asked, question, ulaw)
@@ -307,6 +312,7 @@ class LiveCall:
             raise ToolRefused("instructions have to say something")
         if language is not None and LANGUAGE.fullmatch(language) is None:
             raise ToolRefused("a language is two small letters of ISO 639-1, as en")
+        self.language = language or self.language
         self.session.put(ChangeSession(instructions, language))
 
     async def _ask(self, asked: Confirmation, question: str, ulaw: bytes) -> Reply:

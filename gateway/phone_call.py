@@ -156,6 +156,7 @@ def manners_of(agent: AgentSettings) -> Manners:
     return Manners(
         tells_keys=agent.keypad,
         hash_ends_turn=agent.turn_detection == "none",
+        language=agent.language,
         key_tones=agent.key_tones,
         tool_filler=agent.tool_filler,
         tool_filler_after_s=agent.tool_filler_after_s,

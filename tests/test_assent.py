@@ -58,6 +58,28 @@ def test_whatever_says_more_is_neither(text: str) -> None:
     assert meaning_of(text) == "other"
 
 
+@pytest.mark.parametrize(
+    ("text", "language", "meaning"),
+    [
+        ("Ja, ja, ja.", "es", "other"),
+        ("Tak.", "da", "other"),
+        ("Tak.", "cs", "other"),
+        ("Tak.", "pl", "yes"),
+        ("Ja tak.", "da", "yes"),
+        ("Ja.", "de-AT", "yes"),
+        ("Ja.", "fi", "yes"),
+        ("Ja.", None, "yes"),
+        ("Yes, please.", "es", "yes"),
+        ("Sí.", "ES", "yes"),
+        ("Nein.", "es", "no"),
+    ],
+)
+def test_a_yes_is_one_in_the_callers_language_and_a_no_in_any(
+    text: str, language: str | None, meaning: str
+) -> None:
+    assert meaning_of(text, language) == meaning
+
+
 @pytest.mark.parametrize("text", ["", " ", "...", "…!?", "\u200b", "'"])
 def test_a_text_without_words_says_nothing(text: str) -> None:
     assert meaning_of(text) == "nothing"

@@ -13,6 +13,7 @@ from actors.policy.manners import Manners
 from actors.toolbox import Toolbox
 from gateway.configuration.agents import AgentSettings
 from gateway.lab.world import World
+from gateway.phone_call import manners_of
 from gateway.session.lasting import Bounds
 from tests.test_call_keys import texts
 from tests.test_call_tools import purposes
@@ -97,6 +98,18 @@ async def test_the_caller_is_asked_and_their_answer_is_the_reply(
     assert clerk.replies == [reply]
     assert agent_said(one) == ["Hello there.", QUESTION, "There you are."]
     assert one.model.errors == []
+
+
+async def test_a_yes_is_one_in_the_language_that_the_agent_speaks(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    clerk, manners = Clerk(), manners_of(AgentSettings(language="es"))
+    one = world(
+        scenario('{wait: agent_quiet, say: "Ja, ja, ja."}'), toolbox=clerk.box(), manners=manners
+    )
+    await play(one)
+
+    assert clerk.replies == ["other"]
 
 
 async def test_the_model_says_nothing_from_the_question_to_the_end_of_the_work(

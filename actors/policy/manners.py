@@ -15,6 +15,8 @@ class Manners:
     """Whether the model is told of the keys that the caller presses."""
     hash_ends_turn: bool = False
     """The caller ends every turn with the `#` key: the session does not listen for it."""
+    language: str | None = None
+    """ISO 639-1, of what callers speak: in it, a spoken yes is one. `None`: any."""
     key_tones: Literal["redirect", "in_band"] = "redirect"
     """How keys are sent: by the carrier, or as tones in the audio."""
     greeting_interruptible: bool = True
