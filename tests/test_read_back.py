@@ -106,6 +106,7 @@ def test_an_argument_is_no_template() -> None:
         ("<speak>Hi</speak>", "speak Hi /speak"),
         ("See you at ten. Bring it.", "quote: See you at ten. Bring it. end of quote"),
         ("Bob!", "quote: Bob! end of quote"),
+        ("5, to Alice", "quote: 5, to Alice end of quote"),
         ("", "nothing"),
         ("🎉", "nothing"),
         ([], "nothing"),

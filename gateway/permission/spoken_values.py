@@ -42,7 +42,7 @@ _DECIMAL: Final = re.compile(
 _MINUS: Final = re.compile(r"(?<!\S)[-\u2212](?=\d)")
 _DATE: Final = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?(?![\d-])")
 _ADDRESS: Final = re.compile(r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+")
-_ENDS: Final = re.compile(r"[.!?;:]\s|[.!?;:]$")
+_ENDS: Final = re.compile(r"[.,!?;:]\s|[.,!?;:]$")
 
 _KEYS: Final = (
     r"1|2|one|two|eins?|zwei|une?|deux|uno|dos|due|een|twee|key|button|taste|knopf|touche|bouton|"
