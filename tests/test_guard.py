@@ -317,7 +317,7 @@ async def test_who_hangs_up_leaves_one_last_row(
     ],
 )
 async def test_how_a_tool_failed_is_written_and_raised_unchanged(
-    error: BaseException, event: str, detail: str
+    error: BaseException, event: str, detail: str, autojump_clock: trio.abc.Clock
 ) -> None:
     done, audit = Done(), MemoryAudit(utc_now)
 

@@ -215,10 +215,10 @@ def test_what_is_too_long_to_be_remembered_is_refused_and_what_just_fits_is_not(
 @pytest.mark.parametrize("text", ["1" * 16_000 + "a", "a@" + "a" * 16_000, "a." * 8_000])
 def test_what_is_too_long_is_refused_at_once(text: str) -> None:
     for read_back in (None, "Do {it}", lambda given: f"Do {given['it']}"):
-        began_s = time.perf_counter()
+        began_s = time.thread_time()
         with pytest.raises(ToolRefused, match="shorter"):
             asked(read_back, it=text)
-        assert time.perf_counter() - began_s < 0.2
+        assert time.thread_time() - began_s < 0.2
 
 
 def test_what_is_nested_without_end_is_refused() -> None:
