@@ -46,6 +46,8 @@ from gateway.session.realtime import Connect
 from gateway.tools.mcp_tools import McpServers
 from gateway.tools.means import Means
 from gateway.tools.smtp import SmtpMailer
+from gateway.tools.taken import MessagesInFolders
+from gateway.tools.toolset import tools_of
 from gateway.twilio import twiml
 from gateway.twilio.door import MediaDoor
 from gateway.twilio.left_message import KeepMessage, keep_in_folders, left_message
@@ -155,12 +157,16 @@ def create_app(
             spending=outside.spending,
             outgoing=outgoing,
             own_numbers=roster.numbers,
+            # One of each for all calls: they bound how many threads wait for a server or a disk.
             mailer=SmtpMailer(config.email),
+            taken=MessagesInFolders(config.calls.directory),
             knowledge=knowledge,
             web=public_web,
             mcp=mcp,
         )
     )
+    for agent in roster.current.agents:
+        tools_of(agent, tools, means)  # Here it keeps no call waiting.
     effects = Effects()
     calls = Calls(
         open_session=open_session

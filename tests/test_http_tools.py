@@ -353,6 +353,17 @@ def test_arguments_that_do_not_fit_are_refused_without_being_quoted(
     assert "secret-word" not in refused.value.reason
 
 
+@pytest.mark.parametrize("queue", [2**64, -(2**63) - 1, 10**40])
+def test_a_number_that_would_be_sent_as_another_one_is_refused(tmp_path: Path, queue: int) -> None:
+    """The caller has confirmed every digit of it."""
+    tool = tool_of(tmp_path, TICKET)
+    assert checked(tool, json.dumps({"queue": 2**64 - 1, "lines": []}))["queue"] == 2**64 - 1
+
+    with pytest.raises(ToolRefused, match="digits") as refusal:
+        checked(tool, json.dumps({"queue": queue, "lines": []}))
+    assert str(queue) not in refusal.value.reason
+
+
 def test_a_pattern_of_the_owners_is_checked_in_linear_time(tmp_path: Path) -> None:
     tool = tool_of(tmp_path, ORDER_STATUS.replace("maxLength = 40", 'pattern = "^(a+)+$"'))
     with pytest.raises(ToolRefused, match="must be of the form"):

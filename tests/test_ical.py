@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -27,6 +28,7 @@ from gateway.tools.ical import (
     read_calendar,
     spoken_time,
     starts_of,
+    starts_on,
 )
 from gateway.tools.words import many_lines, one_line
 
@@ -263,6 +265,27 @@ def test_an_appointment_is_found_by_its_start(lines: list[str], starts: bool) ->
     at = datetime(2026, 11, 24, 15, tzinfo=BERLIN)
 
     assert may_start_at(calendar_of(*lines), at, BERLIN) == starts
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["DTSTART:00010101T000000", "DTEND:99991231T235959"],
+        ["DTSTART:00010101T000000Z", "DTEND:99991231T235959Z"],
+        ["DTSTART:99991231T235959Z"],
+        ["DTSTART:20261124T140000Z", "DURATION:P999999999D"],
+        ["DTSTART;TZID=Europe/Berlin:20261124T150000", "DTEND:00010101T000000"],
+    ],
+)
+def test_an_invitation_to_the_end_of_time_hides_nothing_else(lines: list[str]) -> None:
+    """It has time on every day: whoever may send one could keep the owner from all others."""
+    calendar, starts = calendar_of(*lines), datetime(2026, 11, 24, 15, tzinfo=BERLIN)
+    other = calendar_of("DTSTART:20261124T080000Z")
+    may_start_at(calendar, starts, BERLIN)
+    assert "09:00" in starts_on([calendar, other], starts.date(), BERLIN)
+    overlaps(calendar, starts.astimezone(UTC), starts.astimezone(UTC), BERLIN)
+    with suppress(ToolRefused):
+        changed(calendar, Change(starts=starts + timedelta(days=1)), BERLIN, NOW)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -133,6 +136,19 @@ def test_any_question_can_be_asked(question: str) -> None:
 
     assert len(asked) <= TERMS_MAX
     assert all(form and not set(form) & set("\"'*^:(){}+-") for one in asked for form in one.forms)
+
+
+async def test_no_letter_becomes_a_mark_of_a_query(shop: StillKnowledge) -> None:
+    """Of `⑴`, which is one character of a word, folding makes three, and cutting two."""
+    every = "".join(chr(code) for code in range(sys.maxunicode + 1))
+    letters = sorted(set(re.findall(r"[^\W_]", every)) - set("".join(map(chr, range(128)))))
+    decomposed = [one for one in letters if unicodedata.decomposition(one)]
+
+    forms = [form for one in decomposed for term in terms(f"a{one}") for form in term.forms]
+
+    assert len(decomposed) > 4_000
+    assert [one for one in forms if re.escape(one) != one or "\u2044" in one] == []
+    assert await documents(shop, "gift card " + "a" * 39 + "⑴") != []
 
 
 @given(st.text(max_size=60))

@@ -535,6 +535,7 @@ async def test_arguments_that_do_not_fit_are_never_sent() -> None:
             ("[]", "not an object"),
             ('{"when": "now"}', "when: must be of the form ^[0-9]{4}$"),
             ('{"when": "1200", "n": 0}', "n: must be 1 or more"),
+            ('{"when": "1200", "n": 123456789012345678901}', "digits"),
             ('{"when": "1200", "x": "canary"}', "holds what there is not"),
             ('{"when": "' + "1" * 20_000 + '"}', "longer than"),
         ):
@@ -611,6 +612,18 @@ async def test_a_server_that_says_too_much_is_cut_off_and_still_asked() -> None:
         assert await tools.run("crm_do", "{}") == '""'
 
     assert server.methods.count("tools/list") < 12
+
+
+def test_nobody_is_asked_about_arguments_that_do_not_fit() -> None:
+    server = declared("https://crm.example/mcp")
+    good, _ = offered(server, [tool("do", inputSchema={"type": "object", "required": ["who"]})])
+    (schema,) = McpTools.of([(server, Known(good))]).schemas()
+
+    assert schema.risk == "high"
+    assert schema.check is not None
+    with pytest.raises(ToolRefused, match="who: is missing"):
+        schema.check("{}")
+    schema.check('{"who": "Anna"}')
 
 
 # In a gateway.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import typing
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -571,6 +572,25 @@ def test_what_cannot_be_read_out_is_left_out(text: str, said: str) -> None:
     found = read_answer(orjson.dumps({"status": "completed", "output": [body]}))
 
     assert found.text.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "text", ["\n" * 100_000, "\n \t" * 100_000, "[a](http://" * 90_000, "a" * 1_000_000]
+)
+def test_no_answer_keeps_calls_waiting_however_it_is_written(text: str) -> None:
+    """It is read in the loop that moves all audio, and whoever calls may ask for such an answer."""
+    sent = message_of(f"{text}Blue.")
+    began_s = time.perf_counter()
+    with suppress(NoAnswer):
+        read_answer(sent)
+
+    assert time.perf_counter() - began_s < 0.1
+
+
+def message_of(text: str) -> bytes:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    message = {"type": "message", "content": [part]}
+    return orjson.dumps({"status": "completed", "output": [message]})
 
 
 async def endless(_: bytes, stream: trio.abc.Stream) -> None:

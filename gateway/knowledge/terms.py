@@ -72,7 +72,9 @@ def folded(text: str) -> str:
 
 def terms(question: str) -> tuple[Term, ...]:
     """The words of a question that say what it is about; all of them, if none does."""
-    words = list(dict.fromkeys(_WORD.findall(unicodedata.normalize("NFC", question).casefold())))
+    # Compatible forms first: what is one letter there may be a word in brackets.
+    plain = unicodedata.normalize("NFKC", question).casefold()
+    words = list(dict.fromkeys(_WORD.findall(plain)))
     told = [word for word in words if folded(word) not in _STOP] or words
     found = {term.word: term for term in map(_term, told[:TERMS_MAX])}
     return tuple(found.values())

@@ -17,6 +17,9 @@ from gateway.tools.knowledge import LOOK_UP_S, make_query_knowledge
 from gateway.tools.means import Means
 from gateway.tools.research import longest_s, make_web_research
 
+MADE_KEPT: Final = 64
+"""Sets of tools: one or two for each agent, and for those of a configuration before this one."""
+
 ReadBackOf = Callable[[Means, AgentSettings], ReadBack]
 
 
@@ -81,6 +84,15 @@ def message_tool(means: Means, agent: AgentSettings) -> Toolbox:
 
 
 def _made(names: Iterable[BuiltinTool], means: Means, agent: AgentSettings) -> Toolbox:
+    key = (tuple(names), agent)
+    if key not in means.made:
+        while len(means.made) >= MADE_KEPT:
+            del means.made[next(iter(means.made))]
+        means.made[key] = _make(key[0], means, agent)
+    return means.made[key]
+
+
+def _make(names: Iterable[BuiltinTool], means: Means, agent: AgentSettings) -> Toolbox:
     box = Toolbox()
     for name in dict.fromkeys(names):
         one = BUILTIN[name]

@@ -106,16 +106,36 @@ def checked(tool: HttpTool, arguments: str) -> dict[str, Any]:
         ToolRefused: They are not. Quotes none of them.
 
     """
-    if len(arguments) > ARGUMENTS_MAX_CHARS:
-        raise ToolRefused(f"the arguments are longer than {ARGUMENTS_MAX_CHARS} characters")
-    try:
-        values = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        raise ToolRefused("bad arguments: they are not JSON") from None
+    values = loaded(arguments)
     found = list(complaints(tool.parameters, values))
     if found:
         raise ToolRefused("bad arguments: " + "; ".join(found[:COMPLAINTS_MAX]))
     return dict(values)
+
+
+def loaded(arguments: str) -> Any:  # noqa: ANN401 - any JSON.
+    """What a model wrote, as it can be sent.
+
+    Raises:
+        ToolRefused: It cannot.
+
+    """
+    if len(arguments) > ARGUMENTS_MAX_CHARS:
+        raise ToolRefused(f"the arguments are longer than {ARGUMENTS_MAX_CHARS} characters")
+    try:
+        values = orjson.loads(arguments or "{}")
+        # Longer ones it makes floats of: another number than the one that was confirmed.
+        json.loads(arguments or "{}", parse_int=_exact)
+    except (ValueError, RecursionError):
+        raise ToolRefused("bad arguments: they are not JSON") from None
+    return values
+
+
+def _exact(digits: str) -> int:
+    number = int(digits)
+    if not -(2**63) <= number < 2**64:
+        raise ToolRefused("bad arguments: a number has too many digits to be sent as it is")
+    return number
 
 
 def question_of(tool: HttpTool, values: Mapping[str, Any]) -> Question:

@@ -22,6 +22,12 @@ MINUTES_MAX: Final = 1440
 YEARS_AHEAD: Final = 5
 """Later is a mistake of somebody's. The rules of time zones are not made so far ahead either."""
 
+_YEARS_READ: Final = range(1900, 2200)
+"""An invitation may be of any year. Of times near the first and the last that there are, Python
+cannot say what they are elsewhere."""
+_LASTS_MOST: Final = timedelta(days=3660)
+"""Likewise."""
+
 PRODUCT: Final = "-//offhook//offhook//EN"
 WRITTEN_AS: Final = "write it as 2026-11-24T15:00"
 
@@ -181,7 +187,7 @@ def read_calendar(text: str | bytes) -> Calendar | None:
 
 
 def starts_of(event: Event, zone: ZoneInfo) -> datetime | None:
-    """When it starts; `None`: it has no one such moment, as what lasts whole days.
+    """When it starts; `None`: it has no one such moment, as what lasts whole days or began in 1899.
 
     A time of no zone is the calendar's own. Source: "3.3.5. Date-Time", RFC 5545, form #1.
     """
@@ -193,10 +199,11 @@ def minutes_of(event: Event, zone: ZoneInfo) -> int:
     starts, ends = starts_of(event, zone), _moment(event, "dtend", zone)
     if starts is not None and ends is not None:
         # In one zone, Python would subtract what the clocks show.
-        lasts = ends.astimezone(UTC) - starts.astimezone(UTC)
-        return max(0, round(lasts / timedelta(minutes=1)))
-    said = _value(event.get("duration"))
-    return max(0, round(said / timedelta(minutes=1))) if isinstance(said, timedelta) else 0
+        said: object = ends.astimezone(UTC) - starts.astimezone(UTC)
+    else:
+        said = _value(event.get("duration"))
+    lasts = min(said, _LASTS_MOST) if isinstance(said, timedelta) else timedelta()
+    return max(0, round(lasts / timedelta(minutes=1)))
 
 
 def is_series(calendar: Calendar) -> bool:
@@ -272,7 +279,7 @@ def _same_clock(at: datetime, starts: datetime) -> bool:
 def _moment(event: Event, name: str, zone: ZoneInfo) -> datetime | None:
     found = event.get(name)
     at = _value(found)
-    if not isinstance(at, datetime):
+    if not isinstance(at, datetime) or at.year not in _YEARS_READ:
         return None
     if at.tzinfo is not None:
         return at

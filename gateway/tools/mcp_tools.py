@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
-import orjson
 import structlog
 import trio
 
 from actors.control import CallControl
 from actors.errors import ToolRefused
 from actors.messages import HANGUP
-from actors.toolbox import ARGUMENTS_MAX_CHARS, ToolSchema
+from actors.toolbox import ToolSchema
 from gateway.barrier import Barrier
 from gateway.configuration.mcp_server import McpServer
-from gateway.tools.http_tools import COMPLAINTS_MAX
+from gateway.tools.http_tools import COMPLAINTS_MAX, loaded
 from gateway.tools.mcp_listing import Listed
 from gateway.tools.mcp_schema import Schema, mismatches
 from gateway.web.public_web import PublicWeb
@@ -100,12 +100,7 @@ def checked(parameters: Schema, arguments: str) -> dict[str, Any]:
         ToolRefused: They do not. Quotes none of them.
 
     """
-    if len(arguments) > ARGUMENTS_MAX_CHARS:
-        raise ToolRefused(f"the arguments are longer than {ARGUMENTS_MAX_CHARS} characters")
-    try:
-        values = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        raise ToolRefused("bad arguments: they are not JSON") from None
+    values = loaded(arguments)
     if not isinstance(values, dict):
         raise ToolRefused("bad arguments: they are not an object")
     found: list[str] = []
@@ -120,7 +115,11 @@ def checked(parameters: Schema, arguments: str) -> dict[str, Any]:
 
 def _on_terms_of(server: McpServer, one: Listed) -> ToolSchema:
     """A tool on the terms of an agent's settings, which may be newer than the connection's."""
-    return attrs.evolve(one.schema, risk="low" if one.name in server.low else "high")
+    return attrs.evolve(
+        one.schema,
+        risk="low" if one.name in server.low else "high",
+        check=partial(checked, one.schema.parameters),
+    )
 
 
 @attrs.define(eq=False)

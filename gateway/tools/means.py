@@ -8,7 +8,10 @@ from datetime import datetime
 import attrs
 import httpx
 
+from actors.toolbox import Toolbox
+from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
+from gateway.configuration.tool_settings import BuiltinTool
 from gateway.knowledge.live import Knowledge
 from gateway.permission.caps import MemorySpending, Spending
 from gateway.tools.diary import Diary
@@ -51,3 +54,8 @@ class Means:
     """What requests of an owner's making go over; `None`: they are refused."""
     mcp: McpServers | None = None
     """The servers of tools that the gateway is connected to; `None`: none."""
+    made: dict[tuple[tuple[BuiltinTool, ...], AgentSettings], Toolbox] = attrs.field(
+        factory=dict, init=False, eq=False, repr=False
+    )
+    """Tools that were made of these means, for the calls that come next: making them takes longer
+    than a frame of audio may wait."""

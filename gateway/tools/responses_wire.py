@@ -20,6 +20,10 @@ SEARCHES_MAX: Final = 4
 SOURCES_MAX: Final = 5
 TITLE_CHARS: Final = 100
 SPOKEN_CHARS: Final = 4_000
+READ_CHARS: Final = 16 * 1024
+"""Of each part of an answer, with its links. All that is looked at: a few ms."""
+READ_CITED: Final = 100
+"""Likewise of the places where it cites a page."""
 INSTRUCTIONS: Final = (
     "You look something up on the web for somebody on the telephone, and your answer is read out to"
     " them. Answer in the language of the question, in four sentences at most. No links, no"
@@ -31,7 +35,7 @@ _REASONS: Final = re.compile(r"(gpt-[5-9](?!.*chat)|o[1-9])")
 """Models that think before they answer. Others refuse to be told how much."""
 _LINK: Final = re.compile(r"\(?\[([^\[\]]{0,300})\]\((https?://[^\s()]{0,2000})\)\)?")
 _URL: Final = re.compile(r"https?://([^\s/()\[\]?#]{1,253})[^\s()\[\]]*")
-_MARKS: Final = re.compile(r"\*\*|__|`|^#{1,6}\s+|^\s*[-*•]\s+", re.MULTILINE)
+_MARKS: Final = re.compile(r"\*\*|__|`|^#{1,6}\s+|^[^\S\n]*[-*•]\s+", re.MULTILINE)
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -104,13 +108,14 @@ def read_answer(body: bytes) -> Researched:
             raise NoAnswer("the research service sent something that cannot be read")
     texts: list[str] = []
     sources: dict[str, Source] = {}
-    is_refused = False
+    is_refused = is_long = False
     for part in _parts(items):
         match part:
             case {"type": "output_text", "text": str(text)}:
                 cited = _citations(part.get("annotations"))
-                texts.append(_spoken(text, cited))
-                for one in filter(None, map(_source, cited)):
+                texts.append(_spoken(text[:READ_CHARS], cited[:READ_CITED]))
+                is_long = is_long or len(text) > READ_CHARS
+                for one in filter(None, map(_source, cited[:READ_CITED])):
                     sources.setdefault(one.host, one)
             case {"type": "refusal"}:
                 is_refused = True
@@ -129,7 +134,7 @@ def read_answer(body: bytes) -> Researched:
         isinstance(item, dict) and item.get("type") == "web_search_call" for item in items
     )
     told = tuple(sources.values())[:SOURCES_MAX]
-    is_cut = status != "completed" or len(said) > SPOKEN_CHARS
+    is_cut = status != "completed" or is_long or len(said) > SPOKEN_CHARS
     return Researched(said[:SPOKEN_CHARS], told, searches, is_cut)
 
 
