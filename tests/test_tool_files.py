@@ -116,6 +116,27 @@ LATER = "from __future__ import annotations\nimport datetime\nfrom gateway impor
         ),
         pytest.param(f"{MARK}f = tool(lambda: 1)\n", 3, "lambda", id="no-name-of-its-own"),
         pytest.param(
+            f"{MARK}@tool(longest_s='5')\ndef f(): ...\n", 3, "in seconds, not '5'", id="no-time"
+        ),
+        pytest.param(
+            f"{MARK}@tool(read_back='Cancel {{ordr}}.')\ndef f(order: int): ...\n",
+            3,
+            "read_back holds {ordr}, and there is no such parameter",
+            id="read-back-of-nothing",
+        ),
+        pytest.param(
+            f"{MARK}@tool(read_back='{{order.real}}')\ndef f(order: int): ...\n",
+            3,
+            "a brace that is not around the name of a parameter",
+            id="read-back-that-is-code",
+        ),
+        pytest.param(
+            f"{MARK}@tool(read_back=' ')\ndef f(): ...\n", 3, "is a sentence", id="read-back-empty"
+        ),
+        pytest.param(
+            f"{MARK}@tool(read_back=3)\ndef f(): ...\n", 3, "is a sentence", id="read-back-odd"
+        ),
+        pytest.param(
             f"import functools\n{MARK}f = tool(functools.partial(print))\n",
             4,
             "has no name",

@@ -81,6 +81,8 @@ def tool(
     """
     if risk not in get_args(Risk):
         raise ValueError(f"risk is 'low' or 'high', not {risk!r}")
+    if not isinstance(longest_s, int | float | None):
+        raise TypeError(f"longest_s is in seconds, not {longest_s!r}")
     if longest_s is not None and not 0 < longest_s <= LONGEST_S:
         raise ValueError(f"longest_s is up to {LONGEST_S:g} seconds, not {longest_s!r}")
     terms = _Terms(risk, read_back, longest_s)
