@@ -50,6 +50,19 @@ ReadBack = str | Callable[[Mapping[str, Any]], str]
 made of the arguments. What it leaves out is read behind it."""
 
 
+MARK: Final = "__offhook_tool__"
+"""The attribute by which a function carries its `Terms`."""
+
+
+@attrs.frozen
+class Terms:
+    """On which a function is a tool. See `ToolSchema`."""
+
+    risk: Risk = "high"
+    read_back: ReadBack | None = None
+    longest_s: float | None = None
+
+
 @attrs.frozen
 class ToolSchema:
     """What a model, and the policy, have to know of a function."""
@@ -146,7 +159,7 @@ class Toolbox:
         self,
         function: ToolFunction,
         *,
-        risk: Risk = "high",
+        risk: Risk | None = None,
         read_back: ReadBack | None = None,
         longest_s: float | None = None,
     ) -> ToolFunction:
@@ -158,8 +171,8 @@ class Toolbox:
 
         Args:
             function: What is run.
-            risk: See `Risk`.
-            read_back: See `ToolSchema`. Likewise `longest_s`.
+            risk: See `Risk`. Without: as its mark says, or `high`.
+            read_back: See `ToolSchema`. Without: as its mark says. Likewise `longest_s`.
             longest_s: In seconds.
 
         Raises:
@@ -208,6 +221,11 @@ class Toolbox:
                 raise TypeError(f"tool {name}: the default of {key} does not fit its annotation")
         if lost := sorted(fields.keys() - model.model_fields.keys()):
             raise TypeError(f"tool {name}: parameter {lost[0]} has no name to call it by")
+        mark = getattr(function, MARK, None)
+        terms = mark if isinstance(mark, Terms) else Terms()
+        risk = terms.risk if risk is None else risk
+        read_back = terms.read_back if read_back is None else read_back
+        longest_s = terms.longest_s if longest_s is None else longest_s
         if (flaw := _flaw_of_read_back(read_back, fields)) is not None:
             raise TypeError(f"tool {name}: {flaw}")
         description = (inspect.getdoc(function) or "").partition("\n\n")[0]
