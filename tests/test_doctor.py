@@ -379,10 +379,11 @@ async def test_a_tool_that_nobody_can_have_run_is_found(practice: Practice) -> N
     (practice.directory / "own.py").write_text(
         "from gateway import tool\n@tool\ndef pay() -> str: ...\n"
     )
-    practice.text += 'tools = ["own.py"]\n'
+    practice.text += 'tools = ["own.py"]\n[mcp.crm]\nurl = "https://crm.example.com/mcp"\n'
     said = "\n".join(map(str, await practice.findings(offline=True)))
 
     assert "warn  configuration: agent: nobody can have pay run" in said
+    assert "skip  mcp.crm: not asked: whether it answers" in said
     assert "ok    agent.tools: pay (high): low is for anybody, high for the verified owner" in said
 
 

@@ -74,7 +74,7 @@ def test_a_complete_configuration_is_read_without_a_remark(tmp_path: Path) -> No
         ('"JBSWY3DPEHPK3PXPJBSWY3DP"', '"JBSWY3DP"', "must be base32 of at least 10 bytes"),
         ('"JBSWY3DPEHPK3PXPJBSWY3DP"', '"18!"', "must be base32 of at least 10 bytes"),
         ('low = ["calendar_create_event"]', 'low = ["a b"]', "not 'a b'; did you mean a_b?"),
-        ('["DE", "US"]', '["GERMANY"]', "not 'GERMANY'; did you mean GE?"),
+        ('["DE", "US"]', '["GERMANY"]', "not 'GERMANY'; they have two letters, as DE"),
         ('["DE", "US"]', '["de"]', "not 'de'; did you mean DE?"),
         ('["DE", "US"]', "[]", "holds 'make_call', which needs policy.countries"),
         ('["mobile", "toll_free"]', "[]", "policy.number_types in {} must hold a kind of number"),
@@ -179,6 +179,16 @@ def test_written_tools_that_somebody_can_have_run_are_not_remarked_upon(
     text: str, tmp_path: Path
 ) -> None:
     assert offered(tmp_path, text) == ()
+
+
+def test_a_policy_about_hanging_up_is_remarked_upon(tmp_path: Path) -> None:
+    policy = '[policy]\nlow = ["from_before_there_were_risks"]\nhigh = ["hangup"]\n'
+    (remark,) = offered(tmp_path, policy)
+
+    assert (
+        remark
+        == "policy.high holds 'hangup', and every agent may hang up, whoever calls: take it out"
+    )
 
 
 @pytest.mark.parametrize("key", ["low", "high"])

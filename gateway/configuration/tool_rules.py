@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, get_args
 
+from actors.messages import HANGUP
 from actors.policy.risk import Risk
 from gateway.configuration.agents import Agent, AgentSettings
 from gateway.configuration.convert import is_loopback, nearest
@@ -23,6 +24,7 @@ HIGH_RISK: Final[frozenset[BuiltinTool]] = frozenset(
     }
 )  # fmt: skip
 """Of the tools that come with the gateway."""
+_UNJUDGED: Final = "every agent may hang up, whoever calls: take it out"
 BY_SETTINGS: Final = ("send_dtmf", "transfer_call")
 """Tools that an agent has by other settings than `builtin_tools`. `hangup` has no risk."""
 
@@ -130,7 +132,9 @@ def offered_remarks(config: Config, agents: Sequence[Agent]) -> tuple[str, ...]:
     known |= {*get_args(BuiltinTool), *BY_SETTINGS}
     servers = tuple(f"{name}_" for name in config.mcp)
     unknown = (
-        f"policy.{key} holds {name!r}, and there is no such tool{nearest(name, known)}"
+        f"policy.{key} holds {name!r}, and {_UNJUDGED}"
+        if name == HANGUP
+        else f"policy.{key} holds {name!r}, and there is no such tool{nearest(name, known)}"
         for key, names in (("low", config.policy.low), ("high", config.policy.high))
         for name in names
         if name not in known and not name.startswith(servers)

@@ -80,9 +80,11 @@ def countries(codes: tuple[str, ...]) -> str | None:
     """As the library that judges numbers knows them."""
     for code in codes:
         if code not in phonenumbers.SUPPORTED_REGIONS:
-            meant = code.strip().upper()[:2]
-            hint = meant if meant in phonenumbers.SUPPORTED_REGIONS else "DE"
-            return f"must hold ISO 3166 codes, not {code!r}; did you mean {hint}?"
+            # Not by the first letters of a name: GERMANY would open GE, which is Georgia.
+            meant = code.strip().upper()
+            is_known = meant in phonenumbers.SUPPORTED_REGIONS
+            hint = f"; did you mean {meant}?" if is_known else "; they have two letters, as DE"
+            return f"must hold ISO 3166 codes, not {code!r}{hint}"
     return None
 
 
