@@ -381,11 +381,19 @@ class GuardedTools:
         self, wanted: _Wanted, event: AuditEvent, detail: str, *before: AuditRow
     ) -> None:
         await self._write(wanted, *before, self._row(wanted, event, detail))
+        self._tell(wanted, detail)
+
+    def _tell(self, wanted: _Wanted, why: str) -> None:
+        """Say that it was not run to whoever reads the log. An unknown name is the model's word."""
+        if wanted.schema is not None:
+            tier = self._tier.name.lower()
+            log.info("tool.not_run", tool=wanted.name, risk=wanted.risk, tier=tier, why=why)
 
     async def _refuse(self, wanted: _Wanted, detail: str) -> None:
         """Write that it was refused, unless that is written. It is refused in any case."""
         if not wanted.is_over:
             wanted.is_over = True
+            self._tell(wanted, detail)
             await self._note(wanted, "refused", detail)
 
     async def _note(self, wanted: _Wanted, event: AuditEvent, detail: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, Never, get_args
 
 import attrs
@@ -42,9 +42,25 @@ STUCK: Final = (
 PIECES_AT_ONCE: Final = 500
 """Of a result that is written down: about 1 ms, and then it is everybody else's turn."""
 
+PLACE: Final = re.compile(r"\{(\w+)\}")
+"""Of an argument, in a sentence that is read back."""
+
 ReadBack = str | Callable[[Mapping[str, Any]], str]
 """A sentence that says what will be done, in the caller's language: with `{argument}` in it, or
 made of the arguments. What it leaves out is read behind it."""
+
+
+MARK: Final = "__offhook_tool__"
+"""The attribute by which a function carries its `Terms`."""
+
+
+@attrs.frozen
+class Terms:
+    """On which a function is a tool. See `ToolSchema`."""
+
+    risk: Risk = "high"
+    read_back: ReadBack | None = None
+    longest_s: float | None = None
 
 
 @attrs.frozen
@@ -143,7 +159,7 @@ class Toolbox:
         self,
         function: ToolFunction,
         *,
-        risk: Risk = "high",
+        risk: Risk | None = None,
         read_back: ReadBack | None = None,
         longest_s: float | None = None,
     ) -> ToolFunction:
@@ -155,8 +171,8 @@ class Toolbox:
 
         Args:
             function: What is run.
-            risk: See `Risk`.
-            read_back: See `ToolSchema`. Likewise `longest_s`.
+            risk: See `Risk`. Without: as its mark says, or `high`.
+            read_back: See `ToolSchema`. Without: as its mark says. Likewise `longest_s`.
             longest_s: In seconds.
 
         Raises:
@@ -205,6 +221,13 @@ class Toolbox:
                 raise TypeError(f"tool {name}: the default of {key} does not fit its annotation")
         if lost := sorted(fields.keys() - model.model_fields.keys()):
             raise TypeError(f"tool {name}: parameter {lost[0]} has no name to call it by")
+        mark = getattr(function, MARK, None)
+        terms = mark if isinstance(mark, Terms) else Terms()
+        risk = terms.risk if risk is None else risk
+        read_back = terms.read_back if read_back is None else read_back
+        longest_s = terms.longest_s if longest_s is None else longest_s
+        if (flaw := _flaw_of_read_back(read_back, fields)) is not None:
+            raise TypeError(f"tool {name}: {flaw}")
         description = (inspect.getdoc(function) or "").partition("\n\n")[0]
         parameters.pop("title", None)
         parameters.setdefault("properties", {})
@@ -304,6 +327,20 @@ def _flaw(function: ToolFunction, name: str) -> str | None:
         return "it is a class, and no function"
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "it yields, and a model waits for what it returns"
+    return None
+
+
+def _flaw_of_read_back(read_back: object, parameters: Collection[str]) -> str | None:
+    """Why the owner could not be asked by it. What cannot be filled in would be said as it is."""
+    if read_back is None or callable(read_back):
+        return None
+    if not isinstance(read_back, str) or not read_back.strip():
+        return "read_back is a sentence, or a function that makes one of the arguments"
+    for place in PLACE.findall(read_back):
+        if place not in parameters:
+            return f"read_back holds {{{place}}}, and there is no such parameter"
+    if set(PLACE.sub("", read_back)) & {"{", "}"}:
+        return "read_back holds a brace that is not around the name of a parameter"
     return None
 
 

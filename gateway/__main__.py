@@ -26,6 +26,7 @@ from gateway.configuration.config import Config, ConfigError, config_file, load,
 from gateway.configuration.doctor import examine
 from gateway.configuration.findings import Finding
 from gateway.configuration.reload import Reloader
+from gateway.configuration.tool_rules import offered_remarks
 from gateway.lab.openai.model_server import ModelServer, serve_model
 from gateway.lab.rehearsing import rehearse_command
 from gateway.lab.rehearsing import scenario as scenarios
@@ -248,6 +249,9 @@ async def _serve(
     good = True
     async with trio.open_nursery() as nursery:
         app = create_app(config) if rehearsal is None else await rehearsal.prepare(nursery)
+        if rehearsal is None:
+            for remark in offered_remarks(config, app.extensions["roster"].current.agents):
+                log.warning("config.remark", what=remark)
         if file is not None and not once:
             reloader = Reloader(file, os.environ, app.extensions["roster"], config)
             nursery.start_soon(reloader.run)

@@ -82,7 +82,7 @@ async def test_an_edit_is_picked_up_while_it_serves_and_a_broken_one_is_not(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "offhook.toml"
-    file.write_text('[agent]\nvoice = "sage"\ntemperature = 0.8\n')
+    file.write_text('[agent]\nvoice = "sage"\ntemperature = 0.8\n[policy]\nhigh = ["pya"]\n')
     async with served(tmp_path) as log:
         started = await log.until("offhook answers on")
         save(file, '[agent]\nvoice = "marine"\n')
@@ -91,6 +91,7 @@ async def test_an_edit_is_picked_up_while_it_serves_and_a_broken_one_is_not(
         mended = await log.until("config.reloaded")
 
     assert started.count("agent.temperature is 0.8, and has no effect") == 1
+    assert started.count("policy.high holds 'pya', and there is no such tool") == 1
     assert f"agent.voice in {file} must be one of" in broken
     assert "config.reloaded" not in broken
     assert '"versions":{"default":"' in mended.replace(" ", "")

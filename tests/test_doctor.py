@@ -375,6 +375,18 @@ async def test_what_this_machine_can_tell_by_itself(
     assert any(one.startswith(line) for one in bad) if line else bad == []
 
 
+async def test_a_tool_that_nobody_can_have_run_is_found(practice: Practice) -> None:
+    (practice.directory / "own.py").write_text(
+        "from gateway import tool\n@tool\ndef pay() -> str: ...\n"
+    )
+    practice.text += 'tools = ["own.py"]\n[mcp.crm]\nurl = "https://crm.example.com/mcp"\n'
+    said = "\n".join(map(str, await practice.findings(offline=True)))
+
+    assert "warn  configuration: agent: nobody can have pay run" in said
+    assert "skip  mcp.crm: not asked: whether it answers" in said
+    assert "ok    agent.tools: pay (high): low is for anybody, high for the verified owner" in said
+
+
 async def test_a_fallback_that_would_be_shown_anothers_key_is_found(practice: Practice) -> None:
     practice.text += 'fallback_url = "wss://other.example/v1/realtime"\n'
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from actors.control import Reply
 from actors.errors import AuditFailed, EffectUnknown, ToolRefused
@@ -60,9 +61,11 @@ async def test_the_owner_proves_it_once_and_confirms_every_time() -> None:
 async def test_a_stranger_is_asked_nothing_and_offered_to_leave_a_message() -> None:
     done, audit, proven = Done(), MemoryAudit(utc_now), Proven()
     call = AskedCall()
-    with pytest.raises(ToolRefused, match="offer to take a message"):
+    with capture_logs() as logs, pytest.raises(ToolRefused, match="offer to take a message"):
         await guard_of(done, audit, STRANGER, verifier=proven).run("pay", PAY, call)
 
+    (line,) = logs
+    assert (line["event"], line["tool"], line["why"]) == ("tool.not_run", "pay", "not the owner")
     assert (done.runs, call.questions, proven.asked) == ([], [], 0)
     assert events(audit) == ["asked", "refused"]
 
@@ -171,12 +174,16 @@ async def test_arguments_that_can_be_read_in_two_ways_or_none_are_refused(argume
 
 async def test_an_unknown_tool_is_refused_and_written_down_without_what_it_might_do() -> None:
     done, audit = Done(), MemoryAudit(utc_now)
-    with pytest.raises(ToolRefused, match="there are: look_up, pay, hangup"):
+    with (
+        capture_logs() as logs,
+        pytest.raises(ToolRefused, match="there are: look_up, pay, hangup"),
+    ):
         await guard_of(done, audit).run("sudo\n" + "x" * 100, "{}", AskedCall())
 
     assert [(row.event, row.risk) for row in audit.rows] == [("asked", "high"), ("refused", "high")]
     assert len(audit.rows[0].tool) < 65
     assert "\n" not in audit.rows[0].tool
+    assert logs == []
 
 
 async def test_nobody_is_asked_about_arguments_that_do_not_fit() -> None:

@@ -83,7 +83,10 @@ def test_whoever_changed_the_file_is_found(path: Path, change: str) -> None:
 
 
 def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
-    assert shown(tmp_path / "audit.sqlite")[0] == UNREADABLE
+    err = io.StringIO()
+    path = tmp_path / "audit.sqlite"
+    assert show(path, call_sid=None, only_verify=True, out=io.StringIO(), err=err) == UNREADABLE
+    assert f"there is no {path} yet" in err.getvalue()
     (tmp_path / "audit.sqlite").write_text("no database, whatever it is called")
     assert shown(tmp_path / "audit.sqlite")[0] == UNREADABLE
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.toolbox import Toolbox
-from gateway.tools.tool_files import ToolFileError, load_tools
+from gateway.tools.tool_files import ToolFileError, load_tools, tool
 
 ORDERS = '''
 from dataclasses import dataclass
@@ -116,6 +116,27 @@ LATER = "from __future__ import annotations\nimport datetime\nfrom gateway impor
         ),
         pytest.param(f"{MARK}f = tool(lambda: 1)\n", 3, "lambda", id="no-name-of-its-own"),
         pytest.param(
+            f"{MARK}@tool(longest_s='5')\ndef f(): ...\n", 3, "in seconds, not '5'", id="no-time"
+        ),
+        pytest.param(
+            f"{MARK}@tool(read_back='Cancel {{ordr}}.')\ndef f(order: int): ...\n",
+            3,
+            "read_back holds {ordr}, and there is no such parameter",
+            id="read-back-of-nothing",
+        ),
+        pytest.param(
+            f"{MARK}@tool(read_back='{{order.real}}')\ndef f(order: int): ...\n",
+            3,
+            "a brace that is not around the name of a parameter",
+            id="read-back-that-is-code",
+        ),
+        pytest.param(
+            f"{MARK}@tool(read_back=' ')\ndef f(): ...\n", 3, "is a sentence", id="read-back-empty"
+        ),
+        pytest.param(
+            f"{MARK}@tool(read_back=3)\ndef f(): ...\n", 3, "is a sentence", id="read-back-odd"
+        ),
+        pytest.param(
             f"import functools\n{MARK}f = tool(functools.partial(print))\n",
             4,
             "has no name",
@@ -160,3 +181,23 @@ def test_an_object_that_answers_to_any_name_is_no_tool(tmp_path: Path, answer: s
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ToolFileError, match=r"gone\.py: No such file"):
         load_tools([tmp_path / "gone.py"])
+
+
+def test_a_host_adds_a_marked_function_on_the_terms_of_its_mark() -> None:
+    @tool(risk="low", read_back="Look.", longest_s=20)
+    def look_up() -> str:
+        return "found"
+
+    def pay() -> str:
+        return "paid"
+
+    box = Toolbox()
+    box.add(look_up)
+    box.add(pay)
+    stricter = Toolbox()
+    stricter.add(look_up, risk="high")
+
+    first, second = box.schemas()
+    assert (first.risk, first.read_back, first.longest_s) == ("low", "Look.", 20)
+    assert second.risk == "high"
+    assert [one.risk for one in stricter.schemas()] == ["high"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.configuration.config import ConfigError, load
-from gateway.configuration.tool_rules import HIGH_RISK
+from gateway.configuration.roster import Roster
+from gateway.configuration.tool_rules import HIGH_RISK, offered_remarks
 
 COMPLETE = """
 [agent]
@@ -69,10 +70,11 @@ def test_a_complete_configuration_is_read_without_a_remark(tmp_path: Path) -> No
         ('["+4915112345678"]', '["+49151*"]', "owner.numbers in {} must hold numbers"),
         ('"480215"', '"481"', "owner.pin in {} must be 4 to 12 digits, or what `offhook pin`"),
         ('"480215"', '"48021a"', "owner.pin in {} must be 4 to 12 digits"),
+        ('"480215"', '"$argon2id$v=19$m=65536,t=3,p=4$cut"', "or what `offhook pin` makes of them"),
         ('"JBSWY3DPEHPK3PXPJBSWY3DP"', '"JBSWY3DP"', "must be base32 of at least 10 bytes"),
         ('"JBSWY3DPEHPK3PXPJBSWY3DP"', '"18!"', "must be base32 of at least 10 bytes"),
         ('low = ["calendar_create_event"]', 'low = ["a b"]', "not 'a b'; did you mean a_b?"),
-        ('["DE", "US"]', '["GERMANY"]', "not 'GERMANY'; did you mean GE?"),
+        ('["DE", "US"]', '["GERMANY"]', "not 'GERMANY'; they have two letters, as DE"),
         ('["DE", "US"]', '["de"]', "not 'de'; did you mean DE?"),
         ('["DE", "US"]', "[]", "holds 'make_call', which needs policy.countries"),
         ('["mobile", "toll_free"]', "[]", "policy.number_types in {} must hold a kind of number"),
@@ -125,8 +127,9 @@ def test_a_tool_that_places_calls_needs_the_account_and_its_way_back(
 
 def test_high_risk_tools_that_nobody_can_be_verified_for_are_remarked_upon(tmp_path: Path) -> None:
     text = COMPLETE.replace('pin = "480215"\n', "").replace("totp_secret", "# totp_secret")
-    (remark,) = load(written(tmp_path, text), ENVIRON).remarks()
+    remark, numbers = load(written(tmp_path, text), ENVIRON).remarks()
 
+    assert numbers == "owner.numbers has no effect: write owner.pin or owner.totp_secret too"
     assert "only a verified owner" in remark
     named = {name for name in HIGH_RISK if name in remark}
     assert named == HIGH_RISK - {"calendar_create_event"}
@@ -138,3 +141,64 @@ def test_a_tool_that_is_both_low_and_high_is_remarked_upon(tmp_path: Path) -> No
     (remark,) = load(written(tmp_path, text), ENVIRON).remarks()
 
     assert remark.startswith("policy.low holds 'calendar_create_event', and so does policy.high")
+
+
+OWN_TOOLS = """
+from gateway import tool
+
+@tool
+def from_before_there_were_risks() -> str: ...
+
+@tool(risk="low")
+def opening_hours() -> str: ...
+"""
+
+
+def offered(tmp_path: Path, text: str) -> tuple[str, ...]:
+    (tmp_path / "own.py").write_text(OWN_TOOLS)
+    config = load(written(tmp_path, f'[agent]\ntools = ["own.py"]\n{text}'), {})
+    return offered_remarks(config, Roster.of(config).agents)
+
+
+def test_a_written_tool_that_nobody_can_have_run_is_remarked_upon_once(tmp_path: Path) -> None:
+    (remark,) = offered(tmp_path, '[agents.night]\nnumbers = ["+4930111333"]\n')
+
+    assert remark.startswith("agent: nobody can have from_before_there_were_risks run")
+    assert "owner.pin" in remark
+    assert "risk = 'low'" in remark
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[owner]\nnumbers = ["+4915112345678"]\npin = "480215"',
+        '[policy]\nlow = ["from_before_there_were_risks"]\nhigh = ["send_dtmf", "send_email"]',
+    ],
+)
+def test_written_tools_that_somebody_can_have_run_are_not_remarked_upon(
+    text: str, tmp_path: Path
+) -> None:
+    assert offered(tmp_path, text) == ()
+
+
+def test_a_policy_about_hanging_up_is_remarked_upon(tmp_path: Path) -> None:
+    policy = '[policy]\nlow = ["from_before_there_were_risks"]\nhigh = ["hangup"]\n'
+    (remark,) = offered(tmp_path, policy)
+
+    assert (
+        remark
+        == "policy.high holds 'hangup', and every agent may hang up, whoever calls: take it out"
+    )
+
+
+@pytest.mark.parametrize("key", ["low", "high"])
+def test_a_policy_about_a_tool_that_is_not_there_is_remarked_upon(key: str, tmp_path: Path) -> None:
+    owner = '[owner]\nnumbers = ["+4915112345678"]\npin = "480215"\n'
+    servers = '[mcp.crm]\nurl = "https://crm.example.com/mcp"\n'
+    policy = f'[policy]\n{key} = ["opening_huors", "crm_whatever_it_offers"]\n'
+    (remark,) = offered(tmp_path, owner + servers + policy)
+
+    assert remark == (
+        f"policy.{key} holds 'opening_huors', and there is no such tool; "
+        "did you mean opening_hours?"
+    )

@@ -19,6 +19,7 @@ from gateway.configuration.doctor_tools import tool_findings
 from gateway.configuration.findings import Finding, fail, is_healthy, ok, skip, warn
 from gateway.configuration.models import MODELS, RECOGNISERS
 from gateway.configuration.roster import Roster
+from gateway.configuration.tool_rules import offered_remarks, written_tools
 from gateway.configuration.written import COMMON_NAMES
 from gateway.web.file_limit import files_allowed, files_needed
 
@@ -69,7 +70,7 @@ async def examine(
         tell(skip("everything else", "not looked at: correct the configuration first"))
         return False
     tell(ok("configuration", f"read; {_named(roster)}"))
-    for finding in offline_findings(config, utc_now().date()):
+    for finding in (*_tools(config, roster), *offline_findings(config, utc_now().date())):
         tell(finding)
     if offline:
         tell(skip("network", "keys, models, addresses and numbers not looked at: --offline"))
@@ -77,6 +78,20 @@ async def examine(
         await network_findings(config, roster, tell, utc_now=utc_now)
     await tool_findings(config, tell, utc_now=utc_now, offline=offline)
     return is_healthy(found)
+
+
+def _tools(config: Config, roster: Roster) -> Iterator[Finding]:
+    """What somebody wrote, and who may have it run: what does not say is high risk."""
+    for remark in offered_remarks(config, roster.agents):
+        yield warn("configuration", remark)
+    said: set[str] = set()
+    for section, agent in zip(config.by_section(), roster.agents, strict=True):
+        tools = ", ".join(f"{name} ({risk})" for name, risk in written_tools(agent, config.policy))
+        if tools and tools not in said:
+            said.add(tools)
+            yield ok(
+                f"{section}.tools", f"{tools}: low is for anybody, high for the verified owner"
+            )
 
 
 def offline_findings(config: Config, today: date) -> Iterator[Finding]:

@@ -32,6 +32,9 @@ async def tool_findings(
     """Look at everything that a section names; without the network, if `offline`."""
     if config.knowledge.folder is not None:
         say(await _documents(config))
+    for name in config.mcp:
+        why = "not asked: whether it answers, and with how many tools, is in the log of the gateway"
+        say(skip(f"mcp.{name}", f"{why}, mcp.connected and mcp.disconnected"))
     if config.email.host is not None:
         say(skip("email", "not tried: --offline") if offline else await _mail(config))
     if config.calendar.url is not None:

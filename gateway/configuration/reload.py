@@ -17,6 +17,7 @@ import trio
 
 from gateway.configuration.config import Config, ConfigError, load
 from gateway.configuration.roster import LiveRoster, Roster
+from gateway.configuration.tool_rules import offered_remarks
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -94,6 +95,8 @@ class Reloader:
             roster, unknown_numbers=self.roster.current.unknown_numbers
         )
         log.info("config.reloaded", versions=roster.versions())
+        for remark in offered_remarks(config, roster.agents):
+            log.warning("config.remark", what=remark)
         return True
 
     async def _outcome(self, longest_s: float) -> tuple[Config, Roster] | ConfigError:

@@ -5,12 +5,13 @@ Each rule says what is wrong as the rest of a sentence, with what would be right
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, get_args
 
+from actors.messages import HANGUP
 from actors.policy.risk import Risk
-from gateway.configuration.agents import AgentSettings
-from gateway.configuration.convert import is_loopback
+from gateway.configuration.agents import Agent, AgentSettings
+from gateway.configuration.convert import is_loopback, nearest
 from gateway.configuration.tool_settings import BuiltinTool, PolicySettings
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ HIGH_RISK: Final[frozenset[BuiltinTool]] = frozenset(
     }
 )  # fmt: skip
 """Of the tools that come with the gateway."""
+_UNJUDGED: Final = "every agent may hang up, whoever calls: take it out"
+BY_SETTINGS: Final = ("send_dtmf", "transfer_call")
+"""Tools that an agent has by other settings than `builtin_tools`. `hangup` has no risk."""
 
 Flaw = tuple[str, str, str]
 """A section, a key, and what is wrong with it."""
@@ -97,9 +101,56 @@ def remarks(config: Config) -> Iterator[Flaw]:
                     "nobody can be verified: write owner.numbers and owner.pin"
                 ),
             )
+    if owner.numbers and not can_verify:
+        yield "owner", "numbers", "has no effect: write owner.pin or owner.totp_secret too"
     for name in policy.low:
         if name in policy.high:
             yield "policy", "low", f"holds {name!r}, and so does policy.high, which wins"
+
+
+def offered_remarks(config: Config, agents: Sequence[Agent]) -> tuple[str, ...]:
+    """What is probably not meant about the tools that somebody wrote: a sentence each.
+
+    Args:
+        config: Says who the owner is, and what the policy.
+        agents: Those of the configuration, with the tools of their files.
+
+    """
+    found: dict[str, str] = {}
+    for section, agent in zip(config.by_section(), agents, strict=True):
+        high = ", ".join(
+            name for name, risk in written_tools(agent, config.policy) if risk == "high"
+        )
+        if high and config.owner.pin is None and config.owner.totp_secret is None:
+            # What is inherited is said once, where it was written.
+            found.setdefault(
+                high,
+                f"{section}: nobody can have {high} run, which only a verified owner may: write "
+                "owner.numbers and owner.pin; or risk = 'low', for what anybody who calls may",
+            )
+    known = {name for agent in agents for name, _ in written_tools(agent, config.policy)}
+    known |= {*get_args(BuiltinTool), *BY_SETTINGS}
+    servers = tuple(f"{name}_" for name in config.mcp)
+    unknown = (
+        f"policy.{key} holds {name!r}, and {_UNJUDGED}"
+        if name == HANGUP
+        else f"policy.{key} holds {name!r}, and there is no such tool{nearest(name, known)}"
+        for key, names in (("low", config.policy.low), ("high", config.policy.high))
+        for name in names
+        if name not in known and not name.startswith(servers)
+    )
+    return (*found.values(), *unknown)
+
+
+def written_tools(agent: Agent, policy: PolicySettings) -> Iterator[tuple[str, Risk]]:
+    """The tools that somebody wrote for this agent, in Python or as HTTP requests, by name."""
+    schemas = () if agent.tools is None else agent.tools.schemas()
+    terms = {one.name: one.risk for one in agent.http_tools} | {
+        one.name: one.risk for one in schemas
+    }
+    theirs = decided(policy)
+    for name, risk in sorted(terms.items()):
+        yield name, theirs.get(name, risk)
 
 
 def _without_means(section: str, agent: AgentSettings, config: Config) -> Iterator[Flaw]:

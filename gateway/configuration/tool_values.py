@@ -10,6 +10,7 @@ from base64 import b32decode
 from typing import Final
 from zoneinfo import available_timezones
 
+import argon2
 import phonenumbers
 
 from gateway.configuration.convert import Secret, closest
@@ -40,9 +41,18 @@ def numbers(values: tuple[str, ...]) -> str | None:
 def pin(value: Secret) -> str | None:
     """Nothing of it is quoted."""
     text = value.reveal()
-    if _PIN.fullmatch(text) or text.startswith(HASHED_PIN):
+    if _PIN.fullmatch(text) or (text.startswith(HASHED_PIN) and _is_hash(text)):
         return None
     return f"must be {SHORTEST_PIN} to {LONGEST_PIN} digits, or what `offhook pin` makes of them"
+
+
+def _is_hash(text: str) -> bool:
+    """Whether a PIN can be compared with it: what was cut short would fit none, ever."""
+    try:
+        argon2.extract_parameters(text)
+    except ValueError:
+        return False
+    return True
 
 
 def totp_secret(value: Secret) -> str | None:
@@ -70,9 +80,11 @@ def countries(codes: tuple[str, ...]) -> str | None:
     """As the library that judges numbers knows them."""
     for code in codes:
         if code not in phonenumbers.SUPPORTED_REGIONS:
-            meant = code.strip().upper()[:2]
-            hint = meant if meant in phonenumbers.SUPPORTED_REGIONS else "DE"
-            return f"must hold ISO 3166 codes, not {code!r}; did you mean {hint}?"
+            # Not by the first letters of a name: GERMANY would open GE, which is Georgia.
+            meant = code.strip().upper()
+            is_known = meant in phonenumbers.SUPPORTED_REGIONS
+            hint = f"; did you mean {meant}?" if is_known else "; they have two letters, as DE"
+            return f"must hold ISO 3166 codes, not {code!r}{hint}"
     return None
 
 

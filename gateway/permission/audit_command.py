@@ -57,6 +57,9 @@ def main(arguments: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
 
 def show(path: Path, *, call_sid: str | None, only_verify: bool, out: TextIO, err: TextIO) -> int:
     """Show a log and check it. Returns the exit status."""
+    if not path.exists():
+        err.write(f"offhook: there is no {path} yet: it begins with the first tool of a call\n")
+        return UNREADABLE
     try:
         rows = read_audit(path)
     except AuditFailed as error:

@@ -5,14 +5,13 @@ Pure. Every argument is in it: what the tool's own sentence leaves out is read b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
 
 from actors.errors import ToolRefused
-from actors.toolbox import ToolSchema
+from actors.toolbox import PLACE, ToolSchema
 from gateway.permission.phrases import Phrases, phrases_of
 from gateway.permission.spoken_values import (
     LONGEST_CHARS,
@@ -27,6 +26,9 @@ from gateway.permission.spoken_values import (
 )
 
 _PLACE: Final = re.compile(r"\{(\w+)\}")
+LONGEST_CHARS: Final = 600
+"""Of what will be done: most of a minute. Nobody remembers the beginning of more."""
+TOO_LONG: Final = "not run: it is too long to be read back to the caller; make it shorter"
 
 
 @attrs.frozen
@@ -68,8 +70,8 @@ class Questions:
                 said = set[str]()
                 sentence = in_words(schema.name)
             case str() as template:
-                said = set(_PLACE.findall(template))
-                sentence = _PLACE.sub(lambda found: spoken(given.get(found[1]), words), template)
+                said = set(PLACE.findall(template))
+                sentence = PLACE.sub(lambda found: spoken(given.get(found[1]), words), template)
             case function:
                 seen = _Seen(given)
                 sentence = spoken_text(_quoting(cleaned(function(seen)), given, words), words)

@@ -20,14 +20,13 @@ from typing import Final, TypeVar, get_args, overload
 import attrs
 
 from actors.policy.risk import Risk
-from actors.toolbox import ReadBack, Toolbox, ToolFunction
+from actors.toolbox import MARK, ReadBack, Terms, Toolbox, ToolFunction
 
 Marked = TypeVar("Marked", bound=ToolFunction)
 
 LONGEST_S: Final = 300.0
 """Whoever is on the phone does not wait longer."""
 
-_MARK: Final = "__offhook_tool__"
 _NUMBERS: Final = count(1)
 
 
@@ -42,15 +41,6 @@ class ToolFileError(Exception):
     def __str__(self) -> str:
         where = f"{self.path}" if self.line is None else f"{self.path}:{self.line}"
         return f"{where}: {self.what}"
-
-
-@attrs.frozen
-class _Terms:
-    """On which a function is a tool. See `Toolbox.add`."""
-
-    risk: Risk = "high"
-    read_back: ReadBack | None = None
-    longest_s: float | None = None
 
 
 @overload
@@ -81,16 +71,18 @@ def tool(
     """
     if risk not in get_args(Risk):
         raise ValueError(f"risk is 'low' or 'high', not {risk!r}")
+    if not isinstance(longest_s, int | float | None):
+        raise TypeError(f"longest_s is in seconds, not {longest_s!r}")
     if longest_s is not None and not 0 < longest_s <= LONGEST_S:
         raise ValueError(f"longest_s is up to {LONGEST_S:g} seconds, not {longest_s!r}")
-    terms = _Terms(risk, read_back, longest_s)
+    terms = Terms(risk, read_back, longest_s)
 
     def mark(marked: Marked) -> Marked:
         if not isinstance(getattr(marked, "__name__", None), str):
             raise TypeError(
                 f"@tool goes above a function, and a {type(marked).__name__} has no name"
             )
-        setattr(marked, _MARK, terms)
+        setattr(marked, MARK, terms)
         return marked
 
     return mark if function is None else mark(function)
@@ -114,13 +106,7 @@ def load_tools(paths: Iterable[Path]) -> Toolbox:
     box = Toolbox()
     for path, function in found.values():
         try:
-            terms: _Terms = getattr(function, _MARK)
-            box.add(
-                function,
-                risk=terms.risk,
-                read_back=terms.read_back,
-                longest_s=terms.longest_s,
-            )
+            box.add(function)
         except TypeError as error:
             code = getattr(function, "__code__", None)
             line = None if code is None else code.co_firstlineno
@@ -166,6 +152,6 @@ def _marked(module: ModuleType) -> Sequence[ToolFunction]:
 def _is_marked(value: object) -> bool:
     """Whether `tool` was here. A proxy answers to any name, or raises whatever it likes."""
     try:
-        return callable(value) and isinstance(getattr(value, _MARK, None), _Terms)
+        return callable(value) and isinstance(getattr(value, MARK, None), Terms)
     except Exception:  # noqa: BLE001 - somebody else's object, which is no tool then.
         return False
