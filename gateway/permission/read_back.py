@@ -5,8 +5,9 @@ Pure. Every argument is in it: what the tool's own sentence leaves out is read b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -24,11 +25,6 @@ from gateway.permission.spoken_values import (
     spoken,
     spoken_text,
 )
-
-_PLACE: Final = re.compile(r"\{(\w+)\}")
-LONGEST_CHARS: Final = 600
-"""Of what will be done: most of a minute. Nobody remembers the beginning of more."""
-TOO_LONG: Final = "not run: it is too long to be read back to the caller; make it shorter"
 
 
 @attrs.frozen
