@@ -112,6 +112,14 @@ def test_the_tool_file_that_is_shown_does_what_is_said_of_it(
     assert sum(1 for line in shown.splitlines() if line.strip()) <= 10
 
 
+def test_the_call_that_is_shown_for_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "orders.py").write_text(blocks("tools.md", "python")[0], encoding="utf-8")
+    (tmp_path / "offhook.toml").write_text('[agent]\ntools = ["orders.py"]\n', encoding="utf-8")
+    (tmp_path / "cancel.yaml").write_text(blocks("tools.md", "yaml")[0], encoding="utf-8")
+
+    assert ran(tmp_path, "cancel.yaml").complaints == ()
+
+
 def test_the_policy_that_is_shown_is_read(tmp_path: Path) -> None:
     owner = next(block for block in blocks("tools.md", "toml") if "[owner]" in block)
     (tmp_path / "offhook.toml").write_text(owner, encoding="utf-8")
