@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import httpcore
 import pydantic
 import pytest
 import trio
@@ -35,6 +36,7 @@ from gateway.tools.http_tools import MAYBE_DONE
 from gateway.tools.mcp_connection import AT_ONCE_MAX, PAGES_MAX, McpConnection
 from gateway.tools.mcp_listing import TOOLS_MAX, Listed, offered
 from gateway.tools.mcp_tools import McpServers, McpTools
+from gateway.tools.mcp_transport import NEWS_S, PIECE_BYTES, STREAM_MAX_BYTES, streamed
 from gateway.tools.means import Means
 from gateway.tools.toolset import Layered, tools_of
 from gateway.web.public_web import PublicWeb
@@ -624,6 +626,19 @@ def test_nobody_is_asked_about_arguments_that_do_not_fit() -> None:
     with pytest.raises(ToolRefused, match="who: is missing"):
         schema.check("{}")
     schema.check('{"who": "Anna"}')
+
+
+async def test_what_a_server_likes_to_say_is_read_in_small_pieces(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Each of its messages may begin a task, and 18000 at once kept all calls waiting for 0.7 s."""
+    response = httpcore.Response(200, content=b"x" * 64 * 1024)
+    began_s = trio.current_time()
+    pieces = [len(one) async for one in streamed(response, None, STREAM_MAX_BYTES).stream]  # type: ignore[union-attr]
+
+    assert sum(pieces) == 64 * 1024
+    assert max(pieces) == PIECE_BYTES
+    assert trio.current_time() - began_s == pytest.approx(NEWS_S * (len(pieces) - 1))
 
 
 # In a gateway.

@@ -248,6 +248,7 @@ def test_a_number_as_people_write_it_is_dialled(written: str, dialled: str) -> N
         ("+4918012345", "of that kind"),
         ("+19002345678", "of that kind"),
         ("+12129761234", "of that kind"),
+        ("+12125551212", "of that kind"),
         ("+447012345678", "of that kind"),
         ("+448001234567", "of that kind"),
         ("+4930111222", "own"),

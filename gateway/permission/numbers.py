@@ -28,8 +28,9 @@ _WRITTEN: Final = re.compile(r"\+(?:[0-9]|[ .()-](?![ .()-]{2}))+", re.ASCII)
 """A plus, digits, and what people put between them: nothing else is looked at. Letters, pauses,
 extensions, other scripts' digits and characters that cannot be seen are all something else."""
 _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
-_LOCAL_PREMIUM: Final = re.compile(r"\+1[0-9]{3}976[0-9]{4}", re.ASCII)
-"""The exchange 976 of every North American area costs extra, and the metadata calls it ordinary."""
+_LOCAL_PREMIUM: Final = re.compile(r"\+1[0-9]{3}(?:976[0-9]{4}|5551212)", re.ASCII)
+"""The exchange 976 and the directory of every North American area cost extra, and the metadata
+calls them ordinary."""
 _NAMES: Final[dict[int, NumberType]] = {
     PhoneNumberType.FIXED_LINE: "fixed_line",
     PhoneNumberType.MOBILE: "mobile",

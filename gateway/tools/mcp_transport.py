@@ -31,6 +31,12 @@ LISTING_MAX_BYTES: Final = 256 * 1024
 """Of one page of tools. It is read when the connection begins, and every few minutes: 10 ms."""
 STREAM_MAX_BYTES: Final = 1024 * 1024
 """Of the stream on which a server says what it likes. One that says more is heard anew later."""
+PIECE_BYTES: Final = 4 * 1024
+"""Of a stream, read at a time: some 80 messages, each of which may have the SDK begin a task."""
+PIECE_S: Final = 0.005
+"""Between two pieces of an answer."""
+NEWS_S: Final = 0.05
+"""Likewise of the stream that nobody waits for."""
 NOTICE_S: Final = 2.0
 """For telling the server something. It is told in order, and the next request waits for it."""
 _FAILURES: Final = (
@@ -88,7 +94,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
                 response = await self._send(request)
                 if not _is_stream(response):
                     return _remembered(await _whole(response, most), request)
-            return _streamed(response, deadline if asks else None, most)
+            return streamed(response, deadline if asks else None, most)
         except Barred as barred:
             code, why = NOT_SENT, barred.why
         except (httpcore.ConnectError, httpcore.ConnectTimeout):
@@ -187,8 +193,10 @@ def _remembered(answer: httpx2.Response, request: httpx2.Request) -> httpx2.Resp
     return answer
 
 
-def _streamed(response: httpcore.Response, deadline: float | None, most: int) -> httpx2.Response:
-    chunks = _Chunks(response, deadline, most)
+def streamed(response: httpcore.Response, deadline: float | None, most: int) -> httpx2.Response:
+    """An answer that comes bit by bit; with no deadline, the stream that lasts."""
+    pause_s = NEWS_S if deadline is None else PIECE_S
+    chunks = _Chunks(response, deadline, most, pause_s)
     return httpx2.Response(response.status, headers=_headers(response), stream=chunks)
 
 
@@ -209,7 +217,10 @@ class _Chunks(httpx2.AsyncByteStream):
     _deadline: float | None
     """On trio's clock; `None`: it may last."""
     _left: int
+    _pause_s: float = 0.0
+    """Before each piece, so that others' turns come between; 0: it is read as it comes."""
     _bytes: AsyncIterator[bytes] | None = None
+    _held: bytes = attrs.field(default=b"", init=False)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -222,6 +233,9 @@ class _Chunks(httpx2.AsyncByteStream):
                 raise httpx2.ReadError("its answer is compressed, which nobody asked for")
         try:
             with trio.fail_at(self._deadline or float("inf")):
+                if self._held:
+                    await trio.sleep(self._pause_s)
+                    return self._piece()
                 chunk = await anext(self._bytes)
         except trio.TooSlowError:
             raise httpx2.ReadTimeout("its answer takes too long") from None
@@ -230,7 +244,13 @@ class _Chunks(httpx2.AsyncByteStream):
         self._left -= len(chunk)
         if self._left < 0:
             raise httpx2.ReadError("its answer is too long")
-        return chunk
+        self._held = chunk
+        return self._piece()
+
+    def _piece(self) -> bytes:
+        size = PIECE_BYTES if self._pause_s else len(self._held)
+        piece, self._held = self._held[:size], self._held[size:]
+        return piece
 
     async def aclose(self) -> None:
         """Give the connection back. Idempotent."""
