@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import resource
@@ -263,6 +264,10 @@ async def _serve(
             shutdown=partial(_wind_down, app.extensions["calls"], stop),
             limits=_within_file_limit(config.calls.max_concurrent),
         )
+        # What is there now stays. To look through all of it again and again, in the middle of a
+        # call, takes longer than a frame of audio lasts.
+        gc.collect()
+        gc.freeze()
         async with trio.open_nursery() as serving:
             with _listening_on(bind):
                 (address, *_) = await serving.start(server)
