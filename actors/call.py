@@ -11,6 +11,7 @@ import attrs
 import structlog
 import trio
 
+from actors.approvals import Approvals
 from actors.bargein import BargeIn
 from actors.control import LiveCall
 from actors.errors import PeerGone
@@ -37,13 +38,12 @@ from actors.messages import (
     HangupFact,
     KeypadFact,
     Play,
-    ResponseFinished,
     ReturnToolOutput,
     SessionLost,
     SessionOrder,
     SpeechStarted,
     SpeechStopped,
-    ToolsAsked,
+    ToolFact,
     TurnFact,
 )
 from actors.notes import Notes
@@ -63,7 +63,7 @@ from actors.recording import Recording, RecordingFact
 from actors.silence import SilenceWatch
 from actors.slow_tools import SlowToolWatch
 from actors.speaking import Speaker
-from actors.tools import ToolExecutor
+from actors.tools import RanUnasked, ToolExecutor
 from actors.turns import TurnTaking
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -157,6 +157,7 @@ class _Cast:
     recorder: Recorder
     limits: Limits
     voice: Voice | None
+    ran_unasked: RanUnasked | None
     line: LineClock = attrs.field(factory=LineClock, init=False)
     notes: Notes = attrs.field(init=False)
     speech: Lane[CallerAudio] = attrs.field(init=False)
@@ -183,7 +184,7 @@ class _Cast:
         to_recording = Lane[RecordingFact]("recording", limits.recording_messages, live)
         to_bargein = Lane[BargeInFact]("bargein", limits.facts)
         to_turns = Lane[TurnFact]("turns", limits.facts)
-        to_tools = Lane[ResponseFinished | ToolsAsked]("tools", limits.facts)
+        to_tools = Lane[ToolFact]("tools", limits.facts)
         to_hangup = Lane[HangupFact]("hangup", limits.facts)
         to_keypad = Lane[KeypadFact]("keypad", limits.facts)
         to_silence = Lane[ActivityFact]("silence", limits.facts)
@@ -209,10 +210,11 @@ class _Cast:
         )
         hangup = Hangup(to_hangup, to_session, to_turns, notes)
         speaker = Speaker(to_bargein, to_turns, notes, hangup.when_quiet, self.voice)
+        approvals = Approvals(to_session)
         control = LiveCall(
             *(plan.facts, carrier, to_session, to_bargein, to_hangup, notes),
             *(hangup.when_quiet, keypad.collect, keypad.asking, speaker),
-            *(self._voice_ms, manners.key_tones, manners.language),
+            *(self._voice_ms, approvals, manners.key_tones, manners.language),
         )
         silence = None if manners.max_silence_s is None else Silence(manners.max_silence_s * 1000)
         landing = Landing(
@@ -245,8 +247,9 @@ class _Cast:
             "bargein": self.bargein.run,
             "turns": TurnTaking(to_turns, to_session, to_bargein, notes, plan.greeting, turns).run,
             "tools": ToolExecutor(
-                *(to_tools, to_session, to_turns, to_hangup),
+                *(to_tools, approvals, to_turns, to_hangup),
                 *(self.tools, notes, limits.tool_s, control),
+                ran_unasked=self.ran_unasked,
             ).run,
             "hangup": hangup.run,
             "keypad": keypad.run,
@@ -297,17 +300,19 @@ async def run_call(
     store: CallStore,
     limits: Limits | None = None,
     voice: Voice | None = None,
+    ran_unasked: RanUnasked | None = None,
 ) -> Exit:
     """Run one call to its end, whatever ends it, and record why.
 
     Without a `voice`, nothing is said but by the session: tools cannot ask the caller.
+    `ran_unasked` is told what the session had run by itself.
 
     Resource handling: `carrier`, `session` and `recorder` are closed when this returns or is
     cancelled, and the store has exactly one record. Cancellable at any time; the goodbye that
     follows takes `Limits.cleanup_s` at most.
     """
     limits = limits or Limits()
-    cast = _Cast(plan, carrier, session, tools, recorder, limits, voice)
+    cast = _Cast(plan, carrier, session, tools, recorder, limits, voice, ran_unasked)
     log.info("call.started")
     exits: list[Exit] = []
     try:

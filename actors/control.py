@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol
 import attrs
 import trio
 
+from actors.approvals import Approvals
 from actors.errors import CarrierRefused, ToolRefused
 from actors.lanes import Lane
 from actors.messages import (
@@ -168,6 +169,21 @@ class CallControl(Protocol):
 
         """
 
+    async def approve(self, tool_call_id: str) -> str:
+        """Let the session run by itself what it asked leave for, once, and wait for what comes.
+
+        Args:
+            tool_call_id: Of the run that calls this.
+
+        Returns:
+            The output, JSON text.
+
+        Raises:
+            ToolRefused: It asked for no such thing, or the tool says that it failed.
+            EffectUnknown: Nobody knows whether it took effect.
+
+        """
+
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """Let the conversation go on by other instructions, or in another language.
 
@@ -197,6 +213,7 @@ class LiveCall:
         asking: Lets the caller's keys be answers meanwhile.
         speaker: Says what no model is to say.
         voice_ms: When the caller's voice began, on the call's clock.
+        approvals: Give leave for what the session runs by itself.
         key_tones: How keys are sent.
         language: Of what the caller speaks, until a tool changes it.
 
@@ -213,6 +230,7 @@ class LiveCall:
     asking: Callable[[Confirmation], AbstractContextManager[None]]
     speaker: Speaker
     voice_ms: Callable[[SpeechStarted], float]
+    approvals: Approvals
     key_tones: KeyTones = "redirect"
     language: str | None = None
     tool_call_id: str = ""
@@ -304,6 +322,10 @@ class LiveCall:
             return await self.collect(asked)
         with self.speaker.floor():
             return await self.collect(asked)
+
+    async def approve(self, tool_call_id: str) -> str:
+        """See `CallControl`."""
+        return await self.approvals.approve(tool_call_id)
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`."""
@@ -448,6 +470,10 @@ class OwnTime:
                 private=private,
                 fresh=fresh,
             )
+
+    async def approve(self, tool_call_id: str) -> str:
+        """See `CallControl`. The tool works meanwhile, and its time goes on."""
+        return await self.call.approve(tool_call_id)
 
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`."""

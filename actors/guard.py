@@ -15,7 +15,7 @@ import trio
 
 from actors.control import CONFIRM_S, CallControl, Reply
 from actors.errors import AuditFailed, CarrierRefused, EffectUnknown, ToolRefused, Unspoken
-from actors.messages import HANGUP
+from actors.messages import HANGUP, RanElsewhere
 from actors.policy.arguments import Arguments, digest_of
 from actors.policy.audit import ENDS, AuditEvent, AuditRow, shown
 from actors.policy.risk import Risk, Step, Tier, step_for
@@ -42,6 +42,8 @@ BEING_VERIFIED: Final = (
     "not run: the caller is just being asked who they are. When that is answered, ask again"
 )
 TOO_MANY: Final = "not run: the caller was asked too often in this call. Do not try again"
+BY_ITSELF: Final = "run by the model's server"
+WITHOUT_LEAVE: Final = "run by the model's server, without leave"
 TOO_LATE: Final = "not run: the confirmation is too old. Ask again if they still want it"
 ANSWERS: Final[Mapping[Reply, str]] = {
     "no": "not done: the caller said no. Do not ask for it again unless they want it",
@@ -236,6 +238,19 @@ class GuardedTools:
             call,
             lambda event, detail: self._note(wanted, event, detail),
         )
+
+    async def ran_unasked(self, fact: RanElsewhere) -> None:
+        """Write down what the session had run without asking. Fits `RanUnasked`."""
+        wanted = self._wanted(fact.name, fact.arguments, fact.run_id)
+        detail = BY_ITSELF
+        if wanted.schema is None or wanted.schema.runs_at is None or wanted.risk != "low":
+            # It was told to ask. Nothing here could have kept it from that.
+            log.error("guard.ran_without_leave", tool=wanted.name)
+            detail = WITHOUT_LEAVE
+        event: AuditEvent = "finished" if fact.outcome == "returned" else "failed"
+        if not fact.is_certain:
+            event = "unknown"
+        await self.effects.afterwards(lambda: self._note(wanted, event, detail))
 
     def _wanted(self, name: str, arguments: str, tool_call_id: str) -> _Wanted:
         schema = next((one for one in self.tools.schemas() if one.name == name), None)

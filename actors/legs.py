@@ -25,6 +25,7 @@ from actors.messages import (
     KeyPressed,
     MarkEchoed,
     OrderRefused,
+    RanElsewhere,
     ResponseFinished,
     ResponseStarted,
     SessionFact,
@@ -36,6 +37,7 @@ from actors.messages import (
     StreamLeft,
     StreamMoved,
     StreamStopped,
+    ToolFact,
     ToolOutputAccepted,
     ToolsAsked,
     TurnFact,
@@ -118,7 +120,7 @@ class SessionReader:
     session: Session
     bargein: Lane[BargeInFact]
     turns: Lane[TurnFact]
-    tools: Lane[ResponseFinished | ToolsAsked]
+    tools: Lane[ToolFact]
     notes: Notes
 
     async def run(self) -> NoReturn:
@@ -146,15 +148,17 @@ class SessionReader:
                 case ResponseFinished():
                     self.bargein.put(fact)
                     self.turns.put(fact)
-                    if fact.tool_calls:
+                    if fact.tool_calls or fact.runs:
                         self.tools.put(fact)
-                case ToolsAsked():
+                case ToolsAsked() | RanElsewhere():
                     self.tools.put(fact)
                 case SessionLive() | ToolOutputAccepted() | OrderRefused():
                     self.turns.put(fact)
                 case SessionLost() | SessionMoved():
                     self.bargein.put(fact)
                     self.turns.put(fact)
+                    if isinstance(fact, SessionLost):
+                        self.tools.put(fact)
                 case CallerTranscript() | ItemTranscript():
                     pass  # For the journal alone.
 

@@ -141,17 +141,21 @@ class ItemTranscript:
 
 @attrs.frozen
 class ToolCall:
-    """The model asks for a function to be run: with `ResponseFinished`, or `ToolsAsked`."""
+    """The model asks for a function to be run: with `ResponseFinished`, or `ToolsAsked`, or both."""
 
     tool_call_id: str
     name: str
     arguments: str
     """JSON text as the model wrote it; cut short when the response was."""
+    needs_approval: bool = False
+    """The session runs it by itself, once it has our leave."""
 
 
 @attrs.frozen
 class ToolsAsked:
-    """An engine that has no responses asks for functions to be run, while it talks or listens."""
+    """Functions are asked for while the session talks or listens: it has no responses, or waits
+    for our leave.
+    """
 
     tool_calls: tuple[ToolCall, ...]
 
@@ -182,6 +186,25 @@ class ResponseFinished:
     usage: Usage | None = None
     number: int | None = None
     """Of the `CreateResponse` it obeyed."""
+    runs: tuple[str, ...] = ()
+    """Ids of `RanElsewhere` that it asked for, and said nothing after."""
+
+
+@attrs.frozen
+class RanElsewhere:
+    """The session had a tool run by itself, and knows what came of it."""
+
+    run_id: str
+    name: str
+    arguments: str
+    """JSON text as the model wrote it."""
+    outcome: Literal["returned", "failed"]
+    output: str
+    """JSON text."""
+    tool_call_id: str | None = None
+    """Of the `ToolCall` that got our leave. `None`: none was asked for."""
+    is_certain: bool = True
+    """A tool that says so itself has failed. Of others nobody knows whether they took effect."""
 
 
 @attrs.frozen
@@ -319,6 +342,17 @@ class ReturnToolOutput:
     tool_call_id: str
     output: str
     """JSON text."""
+    refuses: bool = attrs.field(default=False, kw_only=True)
+    """It asked for our leave, and does not get it."""
+
+
+@attrs.frozen
+class ApproveRun:
+    """Have a tool run that waits for our leave. Once, and never again."""
+
+    tool_call_id: str
+    losses: int = attrs.field(default=0, eq=False)
+    """As of `CreateResponse`: the next session knows nothing of it."""
 
 
 @attrs.frozen
@@ -579,6 +613,7 @@ SessionFact = (
     | SessionLost
     | SessionMoved
     | ToolsAsked
+    | RanElsewhere
 )
 CarrierOrder = Play | Mark | Clear
 SessionOrder = (
@@ -588,6 +623,7 @@ SessionOrder = (
     | TruncateItem
     | DeleteItem
     | ReturnToolOutput
+    | ApproveRun
     | AddText
     | CommitAudio
     | ChangeSession
@@ -627,6 +663,7 @@ TurnFact = (
     | SessionLost
     | SessionMoved
 )
+ToolFact = ResponseFinished | ToolsAsked | RanElsewhere | SessionLost
 HangupFact = (
     HangupAsked
     | SpeechStarted

@@ -77,6 +77,9 @@ class ToolSchema:
     """What the caller confirms; `None`: name and arguments as they are."""
     longest_s: float | None = None
     """How long a run may take; `None`: as long as any other."""
+    runs_at: tuple[str, str] | None = None
+    """The server that the session asks by itself, and what the tool is called there. Nobody here
+    knows what it takes. `None`: it is run here."""
     check: Callable[[str], object] | None = attrs.field(default=None, eq=False, repr=False)
     """Raises `ToolRefused` for arguments that do not fit, so that nobody is asked about them;
     `None`: only a run says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
@@ -11,6 +12,7 @@ import attrs
 import structlog
 import trio
 
+from actors.approvals import Approvals
 from actors.control import CallControl, OwnTime
 from actors.errors import CarrierRefused, ToolRefused
 from actors.lanes import Lane
@@ -19,10 +21,11 @@ from actors.messages import (
     HangupAsked,
     HangupFact,
     OutputsReturned,
+    RanElsewhere,
     ResponseFinished,
-    ReturnToolOutput,
-    SessionOrder,
+    SessionLost,
     ToolCall,
+    ToolFact,
     ToolFinished,
     ToolOutcome,
     ToolsAsked,
@@ -34,6 +37,9 @@ from actors.policy.result_text import RESULT_MAX_CHARS
 from actors.ports import Tools
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+RanUnasked = Callable[[RanElsewhere], Awaitable[None]]
+"""Is told what was run without asking us. Never raises."""
 
 AT_ONCE_MAX: Final = 16
 """Tools of one call that run side by side. A model that asks for more is running away."""
@@ -91,9 +97,9 @@ class ToolExecutor:
     """Gives every tool call exactly one output, whatever becomes of the tool.
 
     Args:
-        inbox: Finished responses, whose tools are run only if they were completed; and what an
-            engine without responses asks for.
-        session: Where outputs go.
+        inbox: Finished responses, whose tools are run only if they were completed; what an engine
+            without responses asks for; and what the session has run by itself.
+        approvals: Where outputs go, and leave for what the session runs by itself.
         turns: Is told when a response's last output is on its way.
         hangup: Is given the calls of `hangup`.
         tools: The functions.
@@ -101,28 +107,40 @@ class ToolExecutor:
         tool_s: The longest a tool may take that does not say itself. Cancelled then, and the
             model is told. What it waits for the carrier or for the caller is not counted.
         control: What a tool may do to the call.
+        ran_unasked: See `RanUnasked`.
 
     """
 
-    inbox: Lane[ResponseFinished | ToolsAsked]
-    session: Lane[SessionOrder]
+    inbox: Lane[ToolFact]
+    approvals: Approvals
     turns: Lane[TurnFact]
     hangup: Lane[HangupFact]
     tools: Tools
     notes: Notes
     tool_s: float
     control: CallControl
+    ran_unasked: RanUnasked | None = None
     _seen: set[str] = attrs.field(factory=set[str], init=False)
     _waiting: dict[str, _Batch] = attrs.field(factory=dict[str, _Batch], init=False)
     """Calls without an output yet, and the batch each belongs to."""
     _running: int = attrs.field(default=0, init=False)
     """Tools whose tasks have not ended, those that were given up on included."""
+    _ran: set[str] = attrs.field(factory=set[str], init=False)
+    """What the session has run by itself."""
+    _unspoken: set[str] = attrs.field(factory=set[str], init=False)
+    """What it still runs, and has said nothing after."""
 
     async def run(self) -> NoReturn:
         """Serve the inbox until cancelled, and the tools with it."""
         async with trio.open_nursery() as running:
-            async for response in self.inbox:
-                self._take_up(response, running)
+            async for fact in self.inbox:
+                match fact:
+                    case ResponseFinished() | ToolsAsked():
+                        self._take_up(fact, running)
+                    case RanElsewhere():
+                        self._take_note(fact, running)
+                    case SessionLost():
+                        self.approvals.lost()
         raise AssertionError("a lane outlives its reader")
 
     def _take_up(self, response: ResponseFinished | ToolsAsked, running: trio.Nursery) -> None:
@@ -132,12 +150,15 @@ class ToolExecutor:
             if one.tool_call_id not in self._seen:
                 self._seen.add(one.tool_call_id)
                 asked.append(one)
+                if one.needs_approval:
+                    self.approvals.asked(one)
         response_id = None
         if isinstance(response, ResponseFinished):
             response_id = response.response_id
             if response.status != "completed":
                 self._decline(asked, response)
                 return
+            self._await_runs(response.runs)
         ours = [one for one in asked if one.name != HANGUP]
         ids = tuple(one.tool_call_id for one in ours)
         hangups = tuple(
@@ -158,6 +179,27 @@ class ToolExecutor:
                 running.start_soon(self._run, one)
         if not ours:
             self._complete(batch)
+
+    def _await_runs(self, run_ids: tuple[str, ...]) -> None:
+        """The model has said nothing of these yet, and is to when they have ended."""
+        for run_id in run_ids:
+            if run_id in self._ran:
+                self.turns.put(OutputsReturned((run_id,)))
+            else:
+                self._unspoken.add(run_id)
+
+    def _take_note(self, fact: RanElsewhere, running: trio.Nursery) -> None:
+        """Something was run by the session itself, with our leave or without."""
+        if fact.run_id in self._ran:
+            return
+        self._ran.add(fact.run_id)
+        if self.approvals.ran(fact):
+            return  # Whoever gave leave waits for it, and sees to the rest.
+        if fact.run_id in self._unspoken:
+            self._unspoken.remove(fact.run_id)
+            self.turns.put(OutputsReturned((fact.run_id,)))
+        if self.ran_unasked is not None:
+            running.start_soon(self.ran_unasked, fact)
 
     def _decline(self, asked: list[ToolCall], response: ResponseFinished) -> None:
         """Answer what a response asked for that was not completed: nothing of it is run."""
@@ -226,7 +268,7 @@ class ToolExecutor:
             self.turns.put(OutputsReturned(batch.tool_call_ids))
 
     def _return(self, asked: ToolCall, outcome: ToolOutcome, output: str) -> None:
-        self.session.put(ReturnToolOutput(asked.tool_call_id, output))
+        self.approvals.answer(asked.tool_call_id, output)
         self.notes.note(ToolFinished(asked.tool_call_id, asked.name, outcome, output))
 
 

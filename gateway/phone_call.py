@@ -21,6 +21,7 @@ from actors.wire.openai_session import SessionSettings
 from gateway.calls import IncomingCall, Offer
 from gateway.configuration.agents import AgentSettings, instructions_for
 from gateway.configuration.config import CallSettings, Config, OpenAISettings
+from gateway.configuration.tool_rules import decided
 from gateway.permission import audit_log
 from gateway.permission.audit_log import AuditLog, MemoryAudit, SqliteAudit
 from gateway.permission.caps import FILE_NAME as FILE_OF_SPENDING
@@ -37,6 +38,7 @@ from gateway.session.realtime import Connect, RealtimeSession, connect_to
 from gateway.session.session_settings import listening, session_settings, suited_to
 from gateway.session.speaking import Voices
 from gateway.tools.means import Means
+from gateway.tools.model_tools import tool_servers
 from gateway.tools.outgoing_task import OPENING, with_task
 from gateway.tools.toolset import Toolset, tools_of
 from gateway.twilio.outgoing_end import KeepOutgoing, keep_ends_in_folders, keep_no_ends
@@ -215,7 +217,12 @@ def open_session(
 
     session = LastingSession(
         open_one=open_one,
-        settings=session_settings(agent, toolbox, instructions_of(outside, incoming)),
+        settings=session_settings(
+            agent,
+            toolbox,
+            instructions_of(outside, incoming),
+            tool_servers(incoming.agent.mcp, toolbox.schemas(), decided(config.policy)),
+        ),
         fallback_model=ways["fallback"][0] if ways["fallback"] != ways["first"] else None,
         line=partial(_line, outside, agent),
         wall_s=lambda: outside.utc_now().timestamp(),
@@ -306,6 +313,7 @@ async def take_call(
     voice = None
     if outside.voice is not None:
         voice = outside.voice(agent, connect_to(config.openai, agent.model))
+    guard = guarded(toolbox, config, incoming, outside.audit, outside.utc_now, effects=effects)
     return await run_recorded_call(
         Plan(
             facts,
@@ -319,11 +327,10 @@ async def take_call(
         ),
         carrier,
         offer.session,
-        tools=guarded(
-            *(toolbox, config, incoming, outside.audit, outside.utc_now), effects=effects
-        ),
+        tools=guard,
         recorder=outside.recorder(incoming.call_sid),
         store=outside.store,
         limits=Limits(call_s=longest_s(config, incoming)),
         voice=voice,
+        ran_unasked=guard.ran_unasked,
     )

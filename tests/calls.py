@@ -59,5 +59,9 @@ class RefusingCall:
         await trio.lowlevel.checkpoint()
         raise CarrierRefused(f"{most} {end_key} {first_s} {between_s} {private} {fresh}")
 
+    async def approve(self, tool_call_id: str) -> str:
+        await trio.lowlevel.checkpoint()
+        raise ToolRefused(f"no leave for {tool_call_id}")
+
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         raise ToolRefused(f"no change to {instructions} {language}")

@@ -28,6 +28,7 @@ FORBIDDEN: Final = {
     "actors/ports.py": PURE,
 }
 SHARED: Final = {
+    "approvals",
     "control",
     "errors",
     "exits",

@@ -98,6 +98,7 @@ UNKNOWN, VALUE, MISSING, TYPE = (
     "missing_required_parameter",
     "invalid_type",
 )
+MCP = {"type": "mcp", "server_label": "s", "server_url": "https://x.example"}
 REFUSED: list[tuple[Json, str, str]] = [
     # What the beta protocol called things.
     (put("voice", "marin"), UNKNOWN, "voice"),
@@ -176,6 +177,15 @@ REFUSED: list[tuple[Json, str, str]] = [
     (put("tools", [{"type": "function"}]), MISSING, "tools[0].name"),
     (put("tools", [{"name": "f"}]), MISSING, "tools[0].type"),
     (put("tools", [{"type": "mcp"}]), MISSING, "tools[0].server_label"),
+    (put("tools", [{"type": "mcp", "server_label": "s"}]), MISSING, "tools[0].server_url"),
+    (put("tools", [{**MCP, "server_uri": "https://x"}]), UNKNOWN, "tools[0].server_uri"),
+    (put("tools", [{**MCP, "require_approval": "ask"}]), VALUE, "tools[0].require_approval"),
+    (put("tools", [{**MCP, "tunnel_id": "t"}]), MISSING, "tools[0].server_url"),
+    (put("tools", [MCP, MCP]), VALUE, "tools[1].server_label"),
+    (
+        put("tools", [{"type": "mcp", "server_label": "s", "connector_id": "connector_gmail"}]),
+        *(VALUE, "tools[0].connector_id"),
+    ),
     (put("tool_choice", "maybe"), VALUE, "tool_choice"),
     (put("tool_choice", {"type": "function"}), MISSING, "tool_choice.name"),
     (put("tool_choice", {"type": "function", "name": "f"}), VALUE, "tool_choice"),
@@ -188,7 +198,7 @@ REFUSED: list[tuple[Json, str, str]] = [
 
 @pytest.mark.parametrize("session", ACCEPTED, ids=str)
 def test_what_the_server_takes_is_taken_and_comes_back(session: Json) -> None:
-    (updated,) = Client.connected(script()).configure(**session)
+    updated, *_ = Client.connected(script()).configure(**session)
 
     assert updated["type"] == "session.updated"
     assert_contains(updated["session"], session)

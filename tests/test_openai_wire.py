@@ -20,6 +20,7 @@ from actors.errors import ProtocolError
 from actors.messages import (
     AddText,
     AppendAudio,
+    ApproveRun,
     CallerTranscript,
     CancelResponse,
     ChangeSession,
@@ -29,6 +30,7 @@ from actors.messages import (
     ItemAudio,
     ItemAudioDone,
     ItemTranscript,
+    RanElsewhere,
     ResponseFinished,
     ResponseStarted,
     ReturnToolOutput,
@@ -37,6 +39,7 @@ from actors.messages import (
     SpeechStopped,
     ToolCall,
     ToolOutputAccepted,
+    ToolsAsked,
     TruncateItem,
     Usage,
 )
@@ -54,13 +57,21 @@ from actors.wire.openai import (
     formats_confirmed,
     to_facts,
 )
-from actors.wire.openai_session import AudioFormat, ServerVad, SessionSettings, encode_update
+from actors.wire.openai_session import (
+    AudioFormat,
+    ServerVad,
+    SessionSettings,
+    ToolServer,
+    encode_update,
+)
+from gateway.lab.openai.remote_tools import needs_leave
 from gateway.lab.openai.session_rules import (
     check_event,
     check_response,
     new_session,
     update_session,
 )
+from gateway.lab.rehearsing.scenario import McpScript
 
 FRAMES = {path.stem: path.read_text() for path in (Path(__file__).parent / "frames").glob("*.json")}
 NAMES = sorted(FRAMES)
@@ -84,6 +95,26 @@ FACTS: dict[str, tuple[object, ...]] = {
     ),
     "conversation.item.added.message": (),
     "conversation.item.added.output": (ToolOutputAccepted("call_E2"),),
+    "conversation.item.added.approval": (ToolOutputAccepted("mcpr_H1"),),
+    "conversation.item.added.listing": (),
+    "conversation.item.done.message": (),
+    "conversation.item.done.mcp": (
+        ToolOutputAccepted("mcpr_H1"),
+        RanElsewhere(
+            *("mcp_G1", "crm_find", '{"who":"Ada"}', "returned", '{"found":1}', "mcpr_H1")
+        ),
+    ),
+    "response.output_item.done.mcp": (
+        ToolOutputAccepted("mcp_G1"),
+        RanElsewhere(
+            *("mcp_G1", "crm_find", '{"who":"Ada"}', "failed", '{"error":"Bad gateway"}'),
+            is_certain=False,
+        ),
+    ),
+    "conversation.item.done.request": (
+        ToolsAsked((ToolCall("mcpr_H1", "crm_add", '{"who":"Ada"}', needs_approval=True),)),
+    ),
+    "mcp_list_tools.failed": (),
     "response.created.ours": (ResponseStarted("resp_B1", "greeting", 3),),
     "response.created.server": (ResponseStarted("resp_B1"),),
     "response.output_audio.delta": (ItemAudio("resp_B1", "item_D1", bytes(range(250))),),
@@ -95,6 +126,15 @@ FACTS: dict[str, tuple[object, ...]] = {
             "completed",
             tool_calls=(ToolCall("call_E2", "stock", '{"flower":"tulip"}'),),
             usage=BILL,
+        ),
+    ),
+    "response.done.mcp": (
+        ResponseFinished(
+            "resp_B1",
+            "completed",
+            tool_calls=(ToolCall("mcpr_H1", "crm_add", '{"who":"Ada"}', needs_approval=True),),
+            usage=BILL,
+            runs=("mcp_G1",),
         ),
     ),
     "response.done.cancelled": (
@@ -116,6 +156,8 @@ ORDERS: list[SessionOrder] = [
     AddText("user", "[The caller pressed 1.]"),
     CommitAudio(),
     ReturnToolOutput("call_E2", '{"in_stock":12}'),
+    ReturnToolOutput("mcpr_H1", '{"error":"no"}', refuses=True),
+    ApproveRun("mcpr_H1"),
 ]
 TOOL = {
     "type": "function",
@@ -132,6 +174,19 @@ UPDATES = [
         tools=(TOOL,),
         voice="cedar",
         turn_detection=ServerVad(silence_ms=700),
+    ),
+    SessionSettings(
+        "Sell flowers.",
+        tools=(TOOL,),
+        servers=(
+            ToolServer("crm", "https://crm.example.com/mcp", ("find",), ("add", "drop")),
+            ToolServer("docs", "https://docs.example.com/mcp", ("read",), ()),
+            ToolServer(
+                *("bank", "https://bank.example.com/mcp", (), ("pay",), "Money"),
+                authorization="t0ken",
+                headers=(("X-Team", "sales"),),
+            ),
+        ),
     ),
 ]
 SDK_KEYS = {
@@ -431,7 +486,15 @@ def test_every_update_is_what_a_strict_server_accepts(settings_: SessionSettings
     detection = updated["audio"]["input"]["turn_detection"]
     assert isinstance(settings_.turn_detection, ServerVad)
     assert detection["silence_duration_ms"] == settings_.turn_detection.silence_ms
-    assert updated["tools"] == list(settings_.tools)
+    functions = [tool for tool in updated["tools"] if tool["type"] == "function"]
+    assert functions == list(settings_.tools)
+    for tool, server in zip(updated["tools"][len(functions) :], settings_.servers, strict=True):
+        wanted = tool["require_approval"]
+        assert tool["allowed_tools"] == [*server.low, *server.high]
+        assert all(
+            needs_leave([tool], McpScript(server.label, one)) == (one not in server.low)
+            for one in (*server.low, *server.high, "another")
+        ), wanted
 
 
 def sdk_reads(event: dict[str, Any]) -> bool:

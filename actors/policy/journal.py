@@ -32,6 +32,7 @@ from actors.messages import (
     OrderRefused,
     Play,
     PlayoutFull,
+    RanElsewhere,
     ResponseFinished,
     ResponseStarted,
     ResponseStatus,
@@ -261,6 +262,12 @@ class Journal:
                 run = self._tool(tool_call_id, name)
                 if run is not None:
                     run.outcome, run.finished_ms = outcome, at_ms
+                    run.output = self._room.fit(output)
+            case RanElsewhere(run_id, name, arguments, outcome, output, None):
+                run = self._tool(run_id, name)
+                if run is not None:
+                    run.outcome, run.finished_ms = outcome, at_ms
+                    run.arguments = self._room.fit(arguments)
                     run.output = self._room.fit(output)
             case OrderRefused(code):
                 known = code in self._refused or len(self._refused) < CODES_MAX

@@ -24,6 +24,7 @@ from actors.messages import (
     ItemTranscript,
     PlayoutIdle,
     PlayoutStarted,
+    RanElsewhere,
     Remembered,
     ResponseFinished,
     SessionLost,
@@ -32,6 +33,7 @@ from actors.messages import (
     ToolAnswered,
     ToolAsked,
     ToolFinished,
+    ToolsAsked,
     TruncateItem,
 )
 from actors.policy.transcript import divide
@@ -184,14 +186,14 @@ class Memory:
 
     def _note_work(self, message: object) -> None:
         match message:
-            case ResponseFinished(tool_calls=calls):
+            case ResponseFinished(tool_calls=calls) | ToolsAsked(calls):
                 for call in calls:
                     self._ask(ToolAsked(call.tool_call_id, call.name, call.arguments))
             case ToolFinished(tool_call_id, _, _, output):
-                tool = self._tools.get(tool_call_id)
-                if tool is not None and tool.output is None:
-                    tool.output = output
-                    self._grow(len(output))
+                self._answer(tool_call_id, output)
+            case RanElsewhere(run_id, name, arguments, _, output, None):
+                self._ask(ToolAsked(run_id, name, arguments))
+                self._answer(run_id, output)
             case AddText(role, text):
                 self._add(_Text(TextAdded(role, text)))
             case _:
@@ -280,6 +282,12 @@ class Memory:
         if asked.tool_call_id not in self._tools:
             self._tools[asked.tool_call_id] = _Tool(asked)
             self._add(self._tools[asked.tool_call_id])
+
+    def _answer(self, tool_call_id: str, output: str) -> None:
+        tool = self._tools.get(tool_call_id)
+        if tool is not None and tool.output is None:
+            tool.output = output
+            self._grow(len(output))
 
     def _add(self, entry: _Entry) -> None:
         self._entries.append(entry)

@@ -17,9 +17,11 @@ from cattrs.strategies import configure_tagged_union
 
 from actors import messages as call
 from actors.errors import ProtocolError
+from actors.wire.openai_items import ItemInfo, approval, run_of, tool_calls, unspoken_runs
 from actors.wire.openai_session import FORMATS, AudioFormat, SessionSettings
 
-__all__ = ["SessionSettings"]  # Where a session's events are, its settings are looked for.
+# Where a session's events are, its items and its settings are looked for.
+__all__ = ["ItemInfo", "SessionSettings"]
 
 NUMBER_DIGITS: Final = 10
 """Longer than any number of ours."""
@@ -90,21 +92,31 @@ class InputTranscribed:
 
 
 @attrs.frozen
-class ItemInfo:
-    """A conversation item, as far as we look at it."""
-
-    type: str
-    id: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-
-
-@attrs.frozen
 class ItemAdded:
     """`conversation.item.added`: the item is part of the conversation."""
 
     item: ItemInfo
+
+
+@attrs.frozen
+class ItemDone:
+    """`conversation.item.done`: nothing of the item changes any more."""
+
+    item: ItemInfo
+
+
+@attrs.frozen
+class OutputDone:
+    """`response.output_item.done`: likewise, of an item that a response made."""
+
+    item: ItemInfo
+
+
+@attrs.frozen
+class ListingFailed:
+    """`mcp_list_tools.failed`: a server of tools did not say what it can do."""
+
+    item_id: str
 
 
 @attrs.frozen
@@ -188,21 +200,26 @@ UNREAD: Final = frozenset(
         "conversation.created",
         "conversation.item.created",
         "conversation.item.deleted",
-        "conversation.item.done",
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.failed",
         "conversation.item.input_audio_transcription.segment",
         "conversation.item.truncated",
         "input_audio_buffer.committed",
         "input_audio_buffer.timeout_triggered",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.in_progress",
         "rate_limits.updated",
         "response.content_part.added",
         "response.content_part.done",
         "response.function_call_arguments.delta",
         "response.function_call_arguments.done",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+        "response.mcp_call.in_progress",
+        "response.mcp_call_arguments.delta",
+        "response.mcp_call_arguments.done",
         "response.output_audio_transcript.done",
         "response.output_item.added",
-        "response.output_item.done",
     }
 )
 """Events we know and have no use for. `Unrecognised`, but not worth counting."""
@@ -215,6 +232,9 @@ ServerEvent = (
     | SpeechStopped
     | InputTranscribed
     | ItemAdded
+    | ItemDone
+    | OutputDone
+    | ListingFailed
     | ResponseCreated
     | ResponseDone
     | AudioDelta
@@ -231,6 +251,9 @@ TAGS: Final[dict[type, str]] = {
     SpeechStopped: "input_audio_buffer.speech_stopped",
     InputTranscribed: "conversation.item.input_audio_transcription.completed",
     ItemAdded: "conversation.item.added",
+    ItemDone: "conversation.item.done",
+    OutputDone: "response.output_item.done",
+    ListingFailed: "mcp_list_tools.failed",
     ResponseCreated: "response.created",
     ResponseDone: "response.done",
     AudioDelta: "response.output_audio.delta",
@@ -300,6 +323,17 @@ def to_facts(event: ServerEvent) -> tuple[call.SessionFact, ...]:
             return (call.CallerTranscript(item_id, transcript),)
         case ItemAdded(ItemInfo(type="function_call_output", call_id=str(call_id))):
             return (call.ToolOutputAccepted(call_id),)
+        case ItemAdded(
+            ItemInfo(
+                type="mcp_approval_response", approval_request_id=str(request_id), approve=False
+            )
+        ):
+            return (call.ToolOutputAccepted(request_id),)
+        case ItemDone(ItemInfo(type="mcp_approval_request") as item):
+            # Here already: nobody says that the end of the response will tell of it again.
+            return (call.ToolsAsked(tool_calls([item])),)
+        case ItemDone(item) | OutputDone(item):
+            return _ran(item)
         case ResponseCreated(response):
             purpose = (response.metadata or {}).get("purpose")
             return (call.ResponseStarted(response.id, purpose, _number(response)),)
@@ -311,8 +345,17 @@ def to_facts(event: ServerEvent) -> tuple[call.SessionFact, ...]:
             return (call.ItemAudioDone(response_id, item_id),)
         case TranscriptDelta(item_id, delta):
             return (call.ItemTranscript(item_id, delta),)
-        case ItemAdded() | SessionCreated() | SessionUpdated() | ErrorEvent() | Unrecognised():
+        case ItemAdded() | SessionCreated() | SessionUpdated() | ErrorEvent() | ListingFailed():
             return ()
+        case Unrecognised():
+            return ()
+
+
+def _ran(item: ItemInfo) -> tuple[call.SessionFact, ...]:
+    ran = run_of(item)
+    if ran is None:
+        return ()
+    return (call.ToolOutputAccepted(ran.tool_call_id or ran.run_id), ran)
 
 
 _STATUSES: Final[dict[str, call.ResponseStatus]] = {
@@ -332,13 +375,10 @@ def _finished(response: ResponseInfo) -> call.ResponseFinished:
         response.id,
         _STATUSES.get(response.status or "", "failed"),
         reason,
-        tuple(
-            call.ToolCall(item.call_id, item.name, item.arguments or "")
-            for item in response.output or ()
-            if item.type == "function_call" and item.call_id and item.name
-        ),
+        tool_calls(response.output or ()),
         _usage(response.usage),
         _number(response),
+        unspoken_runs(response.output or ()),
     )
 
 
@@ -398,6 +438,12 @@ def _event(order: call.SessionOrder) -> dict[str, Any]:
             }
         case call.DeleteItem(item_id):
             return {"type": "conversation.item.delete", "item_id": item_id}
+        case call.ReturnToolOutput(tool_call_id, output, refuses=True):
+            item = approval(tool_call_id, approve=False, reason=output)
+            return {"type": "conversation.item.create", "item": item}
+        case call.ApproveRun(tool_call_id):
+            item = approval(tool_call_id, approve=True)
+            return {"type": "conversation.item.create", "item": item}
         case call.ReturnToolOutput(tool_call_id, output):
             item = {"type": "function_call_output", "call_id": tool_call_id, "output": output}
             return {"type": "conversation.item.create", "item": item}

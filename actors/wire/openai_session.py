@@ -55,6 +55,27 @@ class SemanticVad:
     type: Literal["semantic_vad"] = "semantic_vad"
 
 
+HIDDEN: Final = "hidden"
+"""In place of what is a secret."""
+
+
+@attrs.frozen
+class ToolServer:
+    """A server that speaks MCP, and that the session asks by itself."""
+
+    label: str
+    url: str = attrs.field(repr=False)
+    """A key may be in it."""
+    low: tuple[str, ...]
+    """Tools that are run without asking us."""
+    high: tuple[str, ...]
+    """Those that need our leave each time. There are no others."""
+    description: str = ""
+    authorization: str | None = attrs.field(default=None, repr=False)
+    """A bearer token."""
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+
+
 @attrs.frozen
 class SessionSettings:
     """What a session is asked to be. What has a dangerous default is sent explicitly."""
@@ -64,6 +85,7 @@ class SessionSettings:
     """A name, or the id of a custom voice."""
     tools: tuple[dict[str, Any], ...] = ()
     """Flat function tools: `type`, `name`, `description`, `parameters`, and nothing else."""
+    servers: tuple[ToolServer, ...] = attrs.field(default=(), kw_only=True)
     transcription_model: str | None = "gpt-transcribe"
     """`None`: no transcript of the caller."""
     language: str | None = None
@@ -111,7 +133,7 @@ def encode_update(settings: SessionSettings) -> str:
                 "speed": settings.speed,
             },
         },
-        "tools": list(settings.tools),
+        "tools": [*settings.tools, *(_server(server) for server in settings.servers)],
         "tool_choice": _tool_choice(settings.tool_choice),
         "max_output_tokens": settings.max_output_tokens or "inf",
     }
@@ -121,6 +143,21 @@ def encode_update(settings: SessionSettings) -> str:
     if settings.parallel_tool_calls is not None:
         session["parallel_tool_calls"] = settings.parallel_tool_calls
     return _update(session)
+
+
+def without_secrets(settings: SessionSettings) -> SessionSettings:
+    """The same, as it may be written down."""
+    return attrs.evolve(settings, servers=tuple(_hidden(server) for server in settings.servers))
+
+
+def secrets_of(settings: SessionSettings) -> tuple[str, ...]:
+    """What nobody but the session's server may see."""
+    return tuple(
+        secret
+        for server in settings.servers
+        for secret in (server.url, server.authorization, *(value for _, value in server.headers))
+        if secret
+    )
 
 
 def changed(settings: SessionSettings, order: ChangeSession) -> SessionSettings:
@@ -156,6 +193,36 @@ def encode_change(settings: SessionSettings, order: ChangeSession) -> str:
             "output": {"format": audio_format},
         }
     return _update(session)
+
+
+def _server(server: ToolServer) -> dict[str, Any]:
+    tool: dict[str, Any] = {
+        "type": "mcp",
+        "server_label": server.label,
+        "server_url": server.url,
+        "allowed_tools": [*server.low, *server.high],
+        "require_approval": "always",
+    }
+    if server.description:
+        tool["server_description"] = server.description
+    if server.authorization is not None:
+        tool["authorization"] = server.authorization
+    if server.headers:
+        tool["headers"] = dict(server.headers)
+    if server.low:
+        tool["require_approval"] = {"never": {"tool_names": list(server.low)}}
+        if server.high:
+            tool["require_approval"]["always"] = {"tool_names": list(server.high)}
+    return tool
+
+
+def _hidden(server: ToolServer) -> ToolServer:
+    return attrs.evolve(
+        server,
+        url=HIDDEN,
+        authorization=None if server.authorization is None else HIDDEN,
+        headers=tuple((name, HIDDEN) for name, _ in server.headers),
+    )
 
 
 def _update(session: dict[str, Any]) -> str:

@@ -29,8 +29,10 @@ from gateway.configuration.findings import Finding, fail, ok, skip, warn
 from gateway.configuration.models import successor
 from gateway.configuration.roster import Roster
 from gateway.configuration.settings import AGENT
+from gateway.configuration.tool_rules import decided
 from gateway.session.realtime import RealtimeSession, connect_to
 from gateway.session.session_settings import session_settings, suited_to
+from gateway.tools.model_tools import tool_servers
 from gateway.tools.toolset import tools_of
 
 PATIENCE_S: Final = 10.0
@@ -214,7 +216,8 @@ async def _session(config: Config, agent: Agent) -> list[Finding]:
     settings, server = agent.settings, config.openai
     section = AGENT if agent.name == DEFAULT else f"agents.{agent.name}"
     tools = tools_of(agent, Toolbox())
-    wanted = session_settings(settings, tools, instructions_for(settings, "", date.min))
+    servers = tool_servers(agent.mcp, tools.schemas(), decided(config.policy))
+    wanted = session_settings(settings, tools, instructions_for(settings, "", date.min), servers)
     ways = [(f"{section} session", settings.model, server)]
     if settings.fallback_model is not None or settings.fallback_url is not None:
         model = settings.fallback_model or settings.model

@@ -5,13 +5,15 @@ url = "https://crm.example.com/mcp"
 headers = { Authorization = "Bearer env:CRM_TOKEN" }
 tools = ["find_customer", "add_note"]
 low = ["find_customer"]
+
+With `run = "model"`, the model's own server asks it, and not the gateway.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -21,10 +23,12 @@ from gateway.web.public_address import Barred, Network, networks, target_of
 
 TIMEOUT_MOST_S: Final = 60.0
 ALL: Final = "*"
+Where = Literal["here", "model"]
 KEYS: Final = (
-    "url", "description", "headers", "tools", "low", "timeout_s", "allow_private",
+    "url", "run", "description", "headers", "tools", "low", "timeout_s", "allow_private",
 )  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
+_TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _MARGIN_S: Final = 1.0
 """It says itself that it took too long, before somebody else does."""
 
@@ -35,6 +39,8 @@ class McpServer:
 
     name: str
     url: str = attrs.field(repr=False)
+    run: Where = "here"
+    """Who asks it: the gateway, or the model's server."""
     description: str = ""
     """For tools that have none of their own."""
     headers: tuple[tuple[str, Secret], ...] = ()
@@ -60,6 +66,7 @@ class McpServer:
         return {
             "name": self.name,
             "url": self.url,
+            "run": self.run,
             "description": self.description,
             "headers": [name for name, _ in self.headers],
             "tools": self.tools,
@@ -96,6 +103,7 @@ def read_mcp_server(
     values: dict[str, Any] = {}
     for key, kind in (
         ("url", str),
+        ("run", Where),
         ("description", str),
         ("tools", tuple[str, ...]),
         ("low", tuple[str, ...]),
@@ -116,6 +124,8 @@ def read_mcp_server(
             wrong("allow_private", f"must hold addresses or networks, as 10.0.0.5: {error}")
     _judge_url(values, table, wrong)
     _judge_values(values, wrong)
+    if values.get("run") == "model":
+        _judge_model(name, values, wrong)
     return None if found else McpServer(name=name, headers=headers, **values)
 
 
@@ -149,3 +159,26 @@ def _judge_values(values: Mapping[str, Any], wrong: Complain) -> None:
             wrong("low", "cannot be all of them: name those that anybody may have run")
         elif one not in tools and ALL not in tools:
             wrong("low", f"holds {one!r}, which is not among tools{nearest(one, tools)}")
+
+
+def _judge_model(name: str, values: Mapping[str, Any], wrong: Complain) -> None:
+    """What the model's server cannot do for us, or must be told exactly."""
+    if not name[:1].isalpha():
+        wrong("", f"must begin with a letter, where run = 'model': as s{name}")
+    if ALL in values.get("tools", (ALL,)):
+        wrong(
+            "tools",
+            "must name each of them, where run = 'model': whatever is not named is not asked "
+            "about. As tools = ['find_customer']",
+        )
+    for tool in values.get("tools", ()):
+        if tool != ALL and _TOOL_NAME.fullmatch(tool) is None:
+            wrong("tools", f"holds {tool!r}, which is no tool's name: letters, digits, _, - and .")
+    for key, why in (
+        ("timeout_s", "the model's server decides how long it waits"),
+        ("allow_private", "the model's server reaches public addresses only"),
+    ):
+        if key in values:
+            wrong(key, f"has no meaning where run = 'model': {why}. Take it out, or run = 'here'")
+    if str(values.get("url", "")).lower().startswith("http:"):
+        wrong("url", "must begin with https://, where run = 'model'")

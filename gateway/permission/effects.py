@@ -259,6 +259,10 @@ class LentCall:
             )
         )
 
+    async def approve(self, tool_call_id: str) -> str:
+        """See `CallControl`."""
+        return await self._while_it_lasts(lambda: self.call.approve(tool_call_id))
+
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`. Of a call that is over, it is refused as by the carrier."""
         if self._is_over:

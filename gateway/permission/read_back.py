@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -25,6 +25,8 @@ from gateway.permission.spoken_values import (
     spoken,
     spoken_text,
 )
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,23}(?:[_-][A-Za-z0-9]{1,23}){0,3}")
 
 
 @attrs.frozen
@@ -52,6 +54,8 @@ class Questions:
     def _what(self, schema: ToolSchema, values: Mapping[str, Any]) -> str:
         words = phrases_of(self.language)
         known: dict[str, Any] = schema.parameters.get("properties") or {}
+        if schema.runs_at is not None:
+            known = {name: {} for name in map(_named, values)}
         if values.keys() - known.keys():
             raise ToolRefused("bad arguments: there is one that the function does not have")
         check(values)
@@ -88,6 +92,18 @@ def _quoting(sentence: str, given: Mapping[str, Any], words: Phrases) -> str:
     if not quoted:
         return sentence
     return re.sub("|".join(map(re.escape, quoted)), lambda it: quotation(it[0], words), sentence)
+
+
+def _named(name: str) -> str:
+    """The name of an argument, where the model has made it up for all that anybody here knows.
+
+    Raises:
+        ToolRefused: It could say something itself.
+
+    """
+    if _NAME.fullmatch(name) is None:
+        raise ToolRefused("bad arguments: one has a name that is none")
+    return name
 
 
 @attrs.define(eq=False)

@@ -35,6 +35,7 @@ from actors.ports import (
     TransferOutcome,
     Voice,
 )
+from actors.tools import RanUnasked
 from gateway.records.flight_log import (
     FlightLog,
     Lasting,
@@ -350,6 +351,11 @@ class TappedCall:
                 fresh=fresh,
             )
 
+    async def approve(self, tool_call_id: str) -> str:
+        """See `CallControl`."""
+        with self._told("approve", tool_call_id):
+            return await self.call.approve(tool_call_id)
+
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         """See `CallControl`."""
         self.call.change(instructions=instructions, language=language)
@@ -448,6 +454,7 @@ async def run_recorded_call(
     store: CallStore,
     limits: Limits | None = None,
     voice: Voice | None = None,
+    ran_unasked: RanUnasked | None = None,
 ) -> Exit:
     """`run_call`, with its flight log if the session has one.
 
@@ -465,6 +472,7 @@ async def run_recorded_call(
             store=store,
             limits=limits,
             voice=voice,
+            ran_unasked=ran_unasked,
         )
     tapped = TappedStore(store)
     try:
@@ -477,6 +485,7 @@ async def run_recorded_call(
             store=tapped,
             limits=limits,
             voice=None if voice is None else TappedVoice(voice, flight),
+            ran_unasked=ran_unasked,
         )
     finally:
         flight.note("call", ["ended", exit_to_json(tapped.ending)])

@@ -22,6 +22,7 @@ from actors.messages import CreateResponse
 from actors.policy.manners import Manners
 from actors.policy.record import CallFacts
 from actors.wire.openai import SessionSettings
+from actors.wire.openai_session import without_secrets
 from gateway.records.tap import Content
 from gateway.session.connections import Bounds
 from gateway.session.realtime import Patience
@@ -162,7 +163,7 @@ def header_of(
         server_interrupts=plan.server_interrupts,
         server_answers=plan.server_answers,
         limits=limits,
-        session=session,
+        session=without_secrets(session),
         patience=patience,
         manners=plan.manners,
         lasting=lasting,

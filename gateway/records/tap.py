@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
 
 import attrs
@@ -56,6 +56,8 @@ HIDDEN: Final = "hidden"
 UNREADABLE: Final = 200
 """Characters of an event that cannot be read that are kept. What is cut still cannot be read."""
 
+SECRET_LEAST_CHARS: Final = 8
+_KEYS: Final = frozenset({"authorization", "headers", "server_url"})
 _DELICATE: Final = re.compile("payload|start|arameters|token", re.IGNORECASE)
 
 _AUDIO: Final = re.compile(r'("delta"\s*:\s*)"[A-Za-z0-9+/=]*"')
@@ -213,7 +215,7 @@ def from_model(
                 shape = {"type": openai.TAGS[openai.AudioDelta], "response_id": response_id}
                 plain = orjson.dumps({**shape, "item_id": item_id, "delta": len(delta)}).decode()
         case openai.SessionCreated() | openai.SessionUpdated():
-            plain = _CLIENT_SECRET.sub(r"\g<1>null", plain)
+            plain = _without_keys(_CLIENT_SECRET.sub(r"\g<1>null", plain))
         case _:
             pass
     # A log has one line per event; in JSON that was read, a line break is between tokens.
@@ -223,8 +225,32 @@ def from_model(
 def to_model(text: str, audio: AppendAudio | None, *, with_audio: bool) -> Content:
     """An event to the model as a log has it: its own JSON, and in short if it is audio."""
     if audio is None:
-        return orjson.Fragment(text)
+        return orjson.Fragment(_without_keys(text))
     return ["append", audio.payload if with_audio else base64_bytes(audio.payload)]
+
+
+def _without_keys(text: str) -> str:
+    """What a session is, or is to be, without the keys to the servers of tools that it asks."""
+    if '"mcp"' not in text:
+        return text
+    event = orjson.loads(text)
+    session = event.get("session")
+    tools = session.get("tools") if isinstance(session, dict) else None
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict):
+            for key in _KEYS & tool.keys():
+                held = tool[key]
+                tool[key] = dict.fromkeys(held, HIDDEN) if isinstance(held, dict) else HIDDEN
+    return orjson.dumps(event).decode()
+
+
+def without(secrets: Sequence[str], text: str | bytes) -> str | bytes:
+    """A text without what must not be seen, if that is long enough not to be there by chance."""
+    plain = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    for secret in secrets:
+        if len(secret) >= SECRET_LEAST_CHARS and secret in plain:
+            plain = text = plain.replace(secret, HIDDEN)
+    return text
 
 
 @attrs.define(eq=False)

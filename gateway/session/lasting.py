@@ -15,6 +15,7 @@ import trio
 from actors.errors import PeerGone, SessionRefused
 from actors.messages import (
     AppendAudio,
+    ApproveRun,
     CallerTranscript,
     CancelResponse,
     ChangeSession,
@@ -148,9 +149,9 @@ class LastingSession:
         seat = self._seat
         turn = self._rehearing.commit() if isinstance(order, CommitAudio) else 0
         while True:  # noqa: ASYNC913 (every way through waits, or returns)
-            if isinstance(order, CreateResponse) and order.losses < seat.losses:
+            if isinstance(order, CreateResponse | ApproveRun) and order.losses < seat.losses:
                 await trio.lowlevel.checkpoint()
-                return  # It was lost on its way, and is wished for again.
+                return  # It was lost on its way. A response is wished for again; nothing else.
             if turn and self._rehearing.has_committed(turn):
                 await trio.lowlevel.checkpoint()
                 return  # A successor was told of it when it took over.
@@ -255,9 +256,11 @@ class LastingSession:
                 await self._retelling.amend(session, item_id, order)
             case ReturnToolOutput(tool_call_id) if self._retelling.is_answered(tool_call_id):
                 await trio.lowlevel.checkpoint()
-            case ReturnToolOutput(tool_call_id, output):
+            case ReturnToolOutput(tool_call_id, output, refuses=refuses):
                 known = self._retelling.call_id(tool_call_id)
-                await session.send(ReturnToolOutput(known, output))
+                # This session has asked for no leave, and knows of a call that was made.
+                refuses = refuses and not self._retelling.is_called(tool_call_id)
+                await session.send(ReturnToolOutput(known, output, refuses=refuses))
             case ChangeSession():
                 await session.send(order)
                 self._opening.settings = session.settings

@@ -26,7 +26,8 @@ from actors.messages import (
 from actors.wire import openai as wire
 from actors.wire import openai_session
 from gateway.configuration.config import OpenAISettings, auth_headers
-from gateway.records.tap import Content, Flight, Place, Unsent, from_model, to_model
+from gateway.records.tap import Content, Flight, Place, Unsent, from_model, to_model, without
+from gateway.session.listings import Listings
 from gateway.session.transcode import Transcoder, transcoder
 from gateway.web.client_socket import CannotOpen, over_websocket
 
@@ -133,6 +134,7 @@ class RealtimeSession:
     """When the server gave its last sign of life, on trio's clock."""
     ignored: Counter[str] = attrs.field(factory=Counter[str], init=False)
     """Events of types nobody told us of, by type, and those that could not be read."""
+    _listings: Listings = attrs.field(factory=Listings, init=False)
     _socket: Socket | None = attrs.field(default=None, init=False)
     _live: trio.Event = attrs.field(factory=trio.Event, init=False)
     """Set when the session is live, and also when it never will be: see `_failure`."""
@@ -346,13 +348,16 @@ class RealtimeSession:
         try:
             event = wire.decode(text)
         except ProtocolError as error:
-            self._note("model.in", from_model(text, None, with_audio=False))
+            seen = without(openai_session.secrets_of(self.settings), text)
+            self._note("model.in", from_model(seen, None, with_audio=False))
             self.ignored["unreadable"] += 1
             log.warning("session.event_unreadable", what=error.what)
             return None
         if self.flight is not None:
-            content = from_model(text, event, with_audio=self.flight.with_audio)
+            seen = without(openai_session.secrets_of(self.settings), text)
+            content = from_model(seen, event, with_audio=self.flight.with_audio)
             self.flight.note("model.in", content)
+        self._listings.note(event)
         if isinstance(event, wire.Unrecognised) and event.type not in wire.UNREAD:
             self._ignore(event.type)
         return event

@@ -98,6 +98,10 @@ class Retelling:
         """Whether the current session was told the output of this tool call."""
         return tool_call_id in self._told.answered
 
+    def is_called(self, tool_call_id: str) -> bool:
+        """Whether the current session was told of this tool call."""
+        return tool_call_id in self._told.called
+
     def call_id(self, tool_call_id: str) -> str:
         """What the current session calls this tool call."""
         return short_call_id(tool_call_id) if tool_call_id in self._told.called else tool_call_id

@@ -8,7 +8,7 @@ import attrs
 
 from actors.messages import HANGUP
 from actors.toolbox import ToolSchema
-from actors.wire.openai_session import SemanticVad, ServerVad, SessionSettings
+from actors.wire.openai_session import SemanticVad, ServerVad, SessionSettings, ToolServer
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.models import reasons
 
@@ -39,7 +39,10 @@ class Schemas(Protocol):
 
 
 def session_settings(
-    agent: AgentSettings, toolbox: Schemas, instructions: str | None = None
+    agent: AgentSettings,
+    toolbox: Schemas,
+    instructions: str | None = None,
+    servers: tuple[ToolServer, ...] = (),
 ) -> SessionSettings:
     """What a session is asked to be, for this agent.
 
@@ -47,6 +50,7 @@ def session_settings(
         agent: All of its settings that concern a session are in what is returned.
         toolbox: What the model is told of, beside `hangup`.
         instructions: The agent's, with what is woven in for this call; `None`: as they stand.
+        servers: Those that the session asks by itself.
 
     """
     functions = tuple(
@@ -57,11 +61,13 @@ def session_settings(
             "parameters": schema.parameters,
         }
         for schema in toolbox.schemas()
+        if schema.runs_at is None
     )
     return SessionSettings(
         instructions=agent.instructions if instructions is None else instructions,
         voice=agent.voice,
         tools=(*functions, HANGUP_TOOL),
+        servers=servers,
         transcription_model=None if agent.transcription == "off" else agent.transcription,
         language=agent.language,
         keywords=agent.keywords,

@@ -135,7 +135,7 @@ class McpServers:
     @classmethod
     def of(cls, servers: Iterable[McpServer], web: PublicWeb) -> McpServers:
         """Connections to these servers, none of which is opened yet."""
-        declared = tuple(servers)
+        declared = tuple(server for server in servers if server.run == "here")
         if not declared:
             return cls({})
         # The SDK takes a second to import, which is only for those who have such a server.

@@ -20,6 +20,7 @@ from gateway.configuration.tool_rules import decided
 from gateway.tools.builtin import builtin_tools, message_tool
 from gateway.tools.http_tools import HttpTools
 from gateway.tools.means import Means
+from gateway.tools.model_tools import ModelTools
 
 Keys = Annotated[
     str,
@@ -116,12 +117,14 @@ def tools_of(agent: Agent, base: Toolset, means: Means | None = None) -> Toolset
     if agent.tools is not None:
         tools = Layered(agent.tools, tools)
     tools = toolbox_of(agent.settings, tools)
+    elsewhere = ModelTools.of(agent.mcp)
     if means is None:
-        return tools
+        return Layered(tools, elsewhere) if elsewhere.schemas() else tools
     tools = Layered(tools, builtin_tools(means, agent.settings))
     if agent.mcp and means.mcp is not None:
         # Below all others: whatever a server calls its tools, it takes nobody's place.
         tools = Layered(tools, means.mcp.tools_of(agent.mcp))
+    tools = Layered(tools, elsewhere)
     risks = decided(means.config.policy)
     if any(risks.get(schema.name, schema.risk) == "high" for schema in tools.schemas()):
         # What a stranger is offered who asks for one of those.

@@ -13,7 +13,9 @@ import attrs
 from actors.messages import ULAW_BYTES_PER_MS
 from gateway.lab.openai.conversation import Conversation, Entry, Json
 from gateway.lab.openai.formats import encode
+from gateway.lab.openai.remote_tools import is_offered
 from gateway.lab.openai.shapes import Refusal
+from gateway.lab.rehearsing.scenario import McpScript
 
 
 @attrs.define(eq=False)
@@ -41,6 +43,13 @@ class Items:
         self._outputs.setdefault(item["call_id"], 0)
         if item["name"] not in {tool.get("name") for tool in tools}:
             self.violations.append(f"the script calls {item['name']}, which was not offered")
+
+    def note_run(self, script: McpScript, tools: list[Json]) -> None:
+        """The model, which was offered `tools`, has a server run this."""
+        if not is_offered(tools, script):
+            self.violations.append(
+                f"the script has {script.server} run {script.tool}, which was not offered"
+            )
 
     def create(self, event: Json) -> tuple[Entry, str | None]:
         """Add an item of the client's own. Returns it and the id of the item before it.

@@ -24,7 +24,7 @@ from gateway.lab.openai.progress import Progress
 from gateway.lab.openai.rehearsed_session import RehearsedSession
 from gateway.lab.openai.shapes import Refusal
 from gateway.lab.openai.timers import Timers
-from gateway.lab.rehearsing.scenario import ModelScript
+from gateway.lab.rehearsing.scenario import McpScript, ModelScript
 
 __all__ = ["LIFETIME_MS", "MODEL", "Close", "Frame", "RehearsalModel", "Say"]
 
@@ -81,6 +81,7 @@ class RehearsalModel:
             self._timers,
             self._faults,
             self.progress,
+            self.script.mcp_down,
         )
 
     def connect(self, now_ms: int) -> None:
@@ -163,8 +164,13 @@ class RehearsalModel:
 
     @property
     def unanswered(self) -> list[str]:
-        """The `call_id` of every function call that has no output."""
-        return self._live.items.unanswered
+        """The `call_id` of every function call that has no output; requests for leave likewise."""
+        return [*self._live.items.unanswered, *self._live.remote.waiting]
+
+    @property
+    def ran(self) -> list[McpScript]:
+        """What servers of tools were asked to run, with our leave."""
+        return self._live.remote.ran
 
     @property
     def appends(self) -> int:

@@ -18,6 +18,7 @@ from gateway.lab.openai.faults import Faults
 from gateway.lab.openai.items import Items
 from gateway.lab.openai.outbox import Outbox
 from gateway.lab.openai.progress import Progress
+from gateway.lab.openai.remote_tools import RemoteTools
 from gateway.lab.openai.replies import Replies
 from gateway.lab.openai.reply import Finish, Reply, Sound
 from gateway.lab.openai.shapes import Refusal
@@ -48,11 +49,14 @@ class RehearsedSession:
     faults: Faults
     progress: Progress = attrs.field(factory=Progress)
     """Of the script."""
+    mcp_down: Sequence[str] = ()
+    """See `ModelScript`."""
 
     conversation: Conversation = attrs.field(factory=Conversation, init=False)
     caller: CallerAudio = attrs.field(factory=CallerAudio, init=False)
     items: Items = attrs.field(init=False)
     replies: Replies = attrs.field(init=False)
+    remote: RemoteTools = attrs.field(init=False)
     _turn_id: str | None = attrs.field(default=None, init=False)
     """The item that the caller's turn, while it lasts, is going to be."""
     _committed_ms: int = attrs.field(default=0, init=False)
@@ -64,6 +68,7 @@ class RehearsedSession:
 
     def __attrs_post_init__(self) -> None:
         self.items = Items(self.conversation, self.outbox.new_id)
+        self.remote = RemoteTools(self.outbox, self.timers, self.conversation, self.mcp_down)
         self.replies = Replies(
             self.answers, self.voice, self.outbox, self.conversation, self.progress
         )
@@ -110,7 +115,7 @@ class RehearsedSession:
                 raise AssertionError(f"{other} has a shape and nobody to obey it")
 
     def _update_session(self, update: Json) -> None:
-        before = self._input
+        before, tools = self._input, self.session["tools"]
         careless = session_rules.careless(self.session, update, voice_used=self._spoke)
         self.session = session_rules.update_session(
             self.session,
@@ -125,12 +130,19 @@ class RehearsedSession:
             self._forget_turn()
             self._idle += 1
         self.outbox.emit("session.updated", {"session": self.session})
+        self.remote.list_tools(tools, self.session["tools"])
 
     def _create_item(self, event: Json) -> None:
         is_output = event["item"]["type"] == "function_call_output"
         if is_output and self.replies.active is not None:
             # *Observed*, August 2026: an output sent before `response.done` is taken up after it.
             self._held_outputs.append(event)
+            return
+        item = event["item"]
+        if item["type"] == "mcp_approval_response":
+            self.remote.check_answer(item)
+            self.outbox.announce(*self.items.create(event))
+            self.remote.answered(item)
             return
         self.outbox.announce(*self.items.create(event))
 
@@ -255,6 +267,12 @@ class RehearsedSession:
         instructions: str = self.session["instructions"]
         for call in self.replies.settle(reply, instructions, self._committed_ms):
             self.items.note_call(call, self.session["tools"])
+        for part in reply.parts:
+            if part.script is not None and part.began:
+                self.items.note_run(part.script, self.session["tools"])
+                if part.kind == "leave":
+                    arguments = part.entry.item["arguments"]
+                    self.remote.waiting[part.entry.item_id] = (part.script, arguments)
         if reply.conversation is not None:
             self._take_up_held_outputs()
             self._await_idle(reply.sent_ms)

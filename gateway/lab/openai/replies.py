@@ -80,7 +80,8 @@ class Replies:
             if given["type"] == "item_reference" and self.conversation.find(given["id"]) is None:
                 raise Refusal("invalid_value", f"No item '{given['id']}'.", "response.input")
         settings = _settings(params, session, in_band=in_band)
-        reply = self._make_reply(_line(params), settings, now_ms, in_band=in_band)
+        tools: list[Json] = params["tools"] if "tools" in params else session["tools"]
+        reply = self._make_reply(_line(params), settings, tools, now_ms, in_band=in_band)
         self._running[reply.response_id] = reply
         self.outbox.emit("response.created", {"response": reply.body()})
         return reply
@@ -123,7 +124,13 @@ class Replies:
             self.progress.answers_used -= 1
 
     def _make_reply(
-        self, line: Answer | None, settings: Json, now_ms: int, *, in_band: bool
+        self,
+        line: Answer | None,
+        settings: Json,
+        tools: list[Json],
+        now_ms: int,
+        *,
+        in_band: bool,
     ) -> Reply:
         answer = self._next_answer() if line is None else self._said_or_failed(line)
         limit: Any = settings["max_output_tokens"]
@@ -133,6 +140,7 @@ class Replies:
             voice=self.voice,
             as_text=settings["output_modalities"] == ["text"],
             audio_format=settings["audio"]["output"]["format"]["type"],
+            tools=tools,
         )
         plan = make_plan(
             answer,

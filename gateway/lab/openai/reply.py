@@ -18,7 +18,8 @@ import orjson
 from actors.messages import FRAME_BYTES, ULAW_BYTES_PER_MS, ResponseStatus
 from gateway.lab.openai.conversation import Conversation, Entry
 from gateway.lab.openai.formats import BYTES_PER_MS, encode
-from gateway.lab.rehearsing.scenario import Answer, Item
+from gateway.lab.openai.remote_tools import needs_leave, result_of
+from gateway.lab.rehearsing.scenario import Answer, Item, McpScript, ToolScript
 
 Json = dict[str, Any]
 Emit = Callable[[str, Json], None]
@@ -58,6 +59,13 @@ class Sound:
 
 
 @attrs.frozen
+class Run:
+    """The tool that the item at this index is about, is being run by its server."""
+
+    index: int
+
+
+@attrs.frozen
 class Close:
     """The item at this index is complete."""
 
@@ -72,7 +80,7 @@ class Finish:
     details: Json | None = None
 
 
-Step = Open | Words | Sound | Close | Finish
+Step = Open | Words | Sound | Run | Close | Finish
 Plan = list[tuple[int, Step]]
 """Each step with the time it is due, in ms; sorted."""
 
@@ -120,6 +128,8 @@ class Reply:
                 self._send_words(self.parts[index], text)
             case Sound(index, end):
                 self._send_sound(self.parts[index], end)
+            case Run(index):
+                self._run_tool(index)
             case Close(index):
                 self._end_item(index, "completed")
             case Finish(status, details):
@@ -167,7 +177,7 @@ class Reply:
             added = {"item": item, "previous_item_id": previous}
             self.emit("conversation.item.added", added)
             part.previous = previous
-        if part.kind != "call":
+        if part.kind in ("audio", "text"):
             content = {**self._ids(index), "content_index": 0, "part": part.content_part("")}
             self.emit("response.content_part.added", content)
 
@@ -177,6 +187,9 @@ class Reply:
         if part.kind == "call":
             delta = {**ids, "call_id": part.entry.item["call_id"], "delta": text}
             self.emit("response.function_call_arguments.delta", delta)
+            return
+        if part.kind == "mcp":
+            self.emit("response.mcp_call_arguments.delta", {**ids, "delta": text})
             return
         name = "output_text" if part.kind == "text" else "output_audio_transcript"
         self.emit(f"response.{name}.delta", {**ids, "content_index": 0, "delta": text})
@@ -193,6 +206,13 @@ class Reply:
         ids = self._ids(self.parts.index(part))
         self.emit("response.output_audio.delta", {**ids, "content_index": 0, "delta": delta})
 
+    def _run_tool(self, index: int) -> None:
+        ids = self._ids(index)
+        arguments = {**ids, "arguments": self.parts[index].words}
+        self.emit("response.mcp_call_arguments.done", arguments)
+        place = {"item_id": ids["item_id"], "output_index": index}
+        self.emit("response.mcp_call.in_progress", place)
+
     def _end_item(self, index: int, status: Literal["completed", "incomplete"]) -> None:
         part = self.parts[index]
         self._open = None
@@ -201,7 +221,12 @@ class Reply:
             item = part.entry.item
             done = {"call_id": item["call_id"], "name": item["name"], "arguments": part.words}
             self.emit("response.function_call_arguments.done", {**ids, **done})
-        else:
+        elif part.kind == "mcp":
+            if status == "completed" and part.script is not None:
+                how = "completed" if part.script.error is None else "failed"
+                place = {"item_id": ids["item_id"], "output_index": index}
+                self.emit(f"response.mcp_call.{how}", place)
+        elif part.kind != "leave":
             content = {**ids, "content_index": 0}
             if part.kind == "audio":
                 self.emit("response.output_audio.done", content)
@@ -224,8 +249,10 @@ class Part:
     """One item of a response, and how far it got."""
 
     entry: Entry
-    kind: Literal["audio", "text", "call"]
+    kind: Literal["audio", "text", "call", "mcp", "leave"]
+    """`mcp`: a server has a tool run. `leave`: it would, if it may."""
     audio_format: str
+    script: McpScript | None = None
     spoken: bytes | None = None
     """The item's audio in that format, once any of it was sent: a line is resampled as a whole."""
     words: str = ""
@@ -245,6 +272,13 @@ class Part:
         match self.kind:
             case "call":
                 item["arguments"] = self.words
+            case "mcp":
+                del item["status"]
+                item["arguments"] = self.words
+                if status == "completed" and self.script is not None:
+                    item |= result_of(self.script)
+            case "leave":
+                del item["status"]
             case "text":
                 item["content"] = [{"type": "output_text", "text": self.words}]
             case "audio":
@@ -259,6 +293,7 @@ def make_parts(
     voice: Callable[[str], bytes],
     as_text: bool,
     audio_format: str,
+    tools: list[Json],
 ) -> list[Part]:
     """Make the items of an answer, all still unsaid."""
     parts: list[Part] = []
@@ -269,10 +304,31 @@ def make_parts(
             item |= {"arguments": ""}
             parts.append(Part(Entry(item), "call", audio_format))
             continue
+        if line.mcp is not None:
+            parts.append(_remote_part(line.mcp, tools, new_id, audio_format))
+            continue
         item |= {"type": "message", "role": "assistant", "content": []}
         audio = b"" if as_text else voice(str(line.say))
         parts.append(Part(Entry(item, audio), "text" if as_text else "audio", audio_format))
     return parts
+
+
+def _remote_part(
+    script: McpScript, tools: list[Json], new_id: Callable[[str], str], audio_format: str
+) -> Part:
+    item: Json = {"server_label": script.server, "name": script.tool}
+    if needs_leave(tools, script):
+        item |= {"id": new_id("mcpr"), "type": "mcp_approval_request"}
+        return Part(Entry({**item, "arguments": written(script)}), "leave", audio_format, script)
+    item |= {"id": new_id("mcp"), "type": "mcp_call", "arguments": ""}
+    item |= {"approval_request_id": None, "output": None, "error": None}
+    return Part(Entry(item), "mcp", audio_format, script)
+
+
+def written(script: ToolScript | McpScript) -> str:
+    """The arguments, as the model writes them."""
+    given = script.arguments
+    return given if isinstance(given, str) else orjson.dumps(given).decode()
 
 
 def make_plan(
@@ -299,7 +355,7 @@ def make_plan(
         lasts_ms = audio_bytes / ULAW_BYTES_PER_MS / answer.speed
         plan += sorted(
             [
-                *_word_steps(index, line, at_ms, lasts_ms),
+                *(_word_steps(index, line, at_ms, lasts_ms) if part.kind != "leave" else ()),
                 *_sound_steps(index, audio_bytes, at_ms, answer.speed, random),
             ],
             key=lambda due: due[0],
@@ -308,6 +364,9 @@ def make_plan(
         if cut:
             reason = {"type": "incomplete", "reason": "max_output_tokens"}
             return [*plan, (round(at_ms), Finish("incomplete", reason))]
+        if part.kind == "mcp" and line.mcp is not None:
+            plan.append((round(at_ms), Run(index)))
+            at_ms += line.mcp.takes_ms
         plan.append((round(at_ms), Close(index)))
         if tokens_left is not None:
             tokens_left -= audio_bytes // ULAW_BYTES_PER_MS // AUDIO_MS_PER_TOKEN
@@ -316,9 +375,8 @@ def make_plan(
 
 def _word_steps(index: int, line: Item, at_ms: float, lasts_ms: float) -> Plan:
     text = str(line.say)
-    if line.call is not None:
-        arguments = line.call.arguments
-        text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    if asked := line.call or line.mcp:
+        text = written(asked)
     words = text.split(" ")
     groups = [
         " ".join(words[n : n + _WORDS_PER_DELTA]) for n in range(0, len(words), _WORDS_PER_DELTA)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Final
 
+from gateway.lab.openai.remote_tools import check_servers
 from gateway.lab.openai.shapes import (
     Anything,
     ByKind,
@@ -260,6 +261,16 @@ ITEM: Final = Tagged(
             {**_ITEM, "name": _TOOL_NAME, "arguments": Text(), "call_id": Text(LONGEST_ID)},
             required=("name", "arguments"),
         ),
+        "mcp_approval_response": Keys(
+            {
+                "type": Text(),
+                "id": Text(LONGEST_ID),
+                "approval_request_id": Text(),
+                "approve": Flag(),
+                "reason": Nullable(Text()),
+            },
+            required=("approval_request_id", "approve"),
+        ),
         "function_call_output": Keys(
             {**_ITEM, "call_id": Text(LONGEST_ID), "output": Text()}, required=("call_id", "output")
         ),
@@ -429,6 +440,7 @@ def update_session(
         defaults = _SERVER_VAD if detection["type"] == "server_vad" else _SEMANTIC_VAD
         session["audio"]["input"]["turn_detection"] = {**defaults, **detection}
     _check_tool_choice(session["tool_choice"], session["tools"])
+    check_servers(session["tools"])
     return session
 
 

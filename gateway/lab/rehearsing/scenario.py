@@ -29,6 +29,7 @@ __all__ = [
     "Fault",
     "FaultPoint",
     "Item",
+    "McpScript",
     "ModelScript",
     "Noise",
     "Room",
@@ -74,15 +75,34 @@ class ToolScript:
 
 
 @attrs.frozen
+class McpScript:
+    """A tool of a server that the model's own server asks, and what the server answers."""
+
+    server: str
+    tool: str
+    arguments: Any = attrs.field(factory=dict)
+    """See `ToolScript`."""
+    output: str = ""
+    error: str | None = None
+    """In place of an output."""
+    error_type: Literal["tool_execution_error", "http_error", "protocol_error"] = (
+        "tool_execution_error"
+    )
+    takes_ms: int = attrs.field(default=200, validator=attrs.validators.ge(0))
+    """From when it may run to its answer."""
+
+
+@attrs.frozen
 class Item:
     """One conversation item of an answer: words to say, or a function to call."""
 
     say: str | None = None
     call: ToolScript | None = None
+    mcp: McpScript | None = None
 
     def __attrs_post_init__(self) -> None:
-        if (self.say is None) == (self.call is None):
-            raise ValueError("an item has either `say` or `call`")
+        if (self.say is not None) + (self.call is not None) + (self.mcp is not None) != 1:
+            raise ValueError("an item has either `say` or `call`, or `mcp`")
         if self.say is not None and not self.say.strip():
             raise ValueError("`say` has no words")
 
@@ -176,6 +196,8 @@ class ModelScript:
         default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
     )
     """How long a session lasts; `None`: 60 minutes, as the real one's."""
+    mcp_down: tuple[str, ...] = ()
+    """Servers of tools that do not say what they can do."""
 
     @property
     def lifetime_ms(self) -> int:

@@ -96,6 +96,8 @@ class _Deed:
                 await call.transfer(Transfer("+10"))
             case "say", [str(words)]:
                 await call.say(words)
+            case "approve", [str(tool_call_id)]:
+                await call.approve(tool_call_id)
             case "confirm", [str(question), float() | int() as within_s]:
                 await call.confirm(question, within_s=within_s)
             case "collect", [int(most), end_key, float() | int() as first_s, between_s, *others]:
