@@ -94,7 +94,7 @@ class Approvals:
         tool_call_id = fact.tool_call_id or ""
         request, is_ours = self._requests.get(tool_call_id), tool_call_id in self._approved
         if request is not None:
-            request.ran, request.is_void = fact, request.is_void or not is_ours
+            request.ran, request.is_void = request.ran or fact, request.is_void or not is_ours
             request.over.set()
         return is_ours
 

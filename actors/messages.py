@@ -141,7 +141,7 @@ class ItemTranscript:
 
 @attrs.frozen
 class ToolCall:
-    """The model asks for a function to be run: with `ResponseFinished`, or `ToolsAsked`, or both."""
+    """The model asks for a function to be run: with `ResponseFinished`, `ToolsAsked`, or both."""
 
     tool_call_id: str
     name: str
@@ -153,8 +153,9 @@ class ToolCall:
 
 @attrs.frozen
 class ToolsAsked:
-    """Functions are asked for while the session talks or listens: it has no responses, or waits
-    for our leave.
+    """Functions are asked for while the session talks or listens.
+
+    It has no responses, or waits for our leave.
     """
 
     tool_calls: tuple[ToolCall, ...]

@@ -321,19 +321,8 @@ def to_facts(event: ServerEvent) -> tuple[call.SessionFact, ...]:
             return (call.SpeechStopped(item_id, audio_end_ms),)
         case InputTranscribed(item_id, transcript):
             return (call.CallerTranscript(item_id, transcript),)
-        case ItemAdded(ItemInfo(type="function_call_output", call_id=str(call_id))):
-            return (call.ToolOutputAccepted(call_id),)
-        case ItemAdded(
-            ItemInfo(
-                type="mcp_approval_response", approval_request_id=str(request_id), approve=False
-            )
-        ):
-            return (call.ToolOutputAccepted(request_id),)
-        case ItemDone(ItemInfo(type="mcp_approval_request") as item):
-            # Here already: nobody says that the end of the response will tell of it again.
-            return (call.ToolsAsked(tool_calls([item])),)
-        case ItemDone(item) | OutputDone(item):
-            return _ran(item)
+        case ItemAdded() | ItemDone() | OutputDone():
+            return _of_item(event)
         case ResponseCreated(response):
             purpose = (response.metadata or {}).get("purpose")
             return (call.ResponseStarted(response.id, purpose, _number(response)),)
@@ -345,17 +334,28 @@ def to_facts(event: ServerEvent) -> tuple[call.SessionFact, ...]:
             return (call.ItemAudioDone(response_id, item_id),)
         case TranscriptDelta(item_id, delta):
             return (call.ItemTranscript(item_id, delta),)
-        case ItemAdded() | SessionCreated() | SessionUpdated() | ErrorEvent() | ListingFailed():
-            return ()
-        case Unrecognised():
+        case SessionCreated() | SessionUpdated() | ErrorEvent() | ListingFailed() | Unrecognised():
             return ()
 
 
-def _ran(item: ItemInfo) -> tuple[call.SessionFact, ...]:
-    ran = run_of(item)
-    if ran is None:
-        return ()
-    return (call.ToolOutputAccepted(ran.tool_call_id or ran.run_id), ran)
+def _of_item(event: ItemAdded | ItemDone | OutputDone) -> tuple[call.SessionFact, ...]:
+    match event:
+        case ItemAdded(ItemInfo(type="function_call_output", call_id=str(call_id))):
+            return (call.ToolOutputAccepted(call_id),)
+        case ItemAdded(ItemInfo("mcp_approval_response", approval_request_id=str(request_id))):
+            # With leave, there is no output yet.
+            return () if event.item.approve else (call.ToolOutputAccepted(request_id),)
+        case ItemAdded():
+            return ()
+        case ItemDone(ItemInfo(type="mcp_approval_request") as item):
+            # Here already: nobody says that the end of the response will tell of it again.
+            asked = tool_calls([item])
+            return (call.ToolsAsked(asked),) if asked else ()
+        case ItemDone(item) | OutputDone(item):
+            ran = run_of(item)
+            if ran is None:
+                return ()
+            return (call.ToolOutputAccepted(ran.tool_call_id or ran.run_id), ran)
 
 
 _STATUSES: Final[dict[str, call.ResponseStatus]] = {

@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import attrs
 
 from gateway.configuration.convert import Secret, converter, nearest
 from gateway.configuration.http_tool import Complain, headers_of
-from gateway.web.public_address import Barred, Network, networks, target_of
+from gateway.web.public_address import Barred, Network, is_public, networks, target_of
 
 TIMEOUT_MOST_S: Final = 60.0
 ALL: Final = "*"
@@ -180,5 +181,26 @@ def _judge_model(name: str, values: Mapping[str, Any], wrong: Complain) -> None:
     ):
         if key in values:
             wrong(key, f"has no meaning where run = 'model': {why}. Take it out, or run = 'here'")
-    if str(values.get("url", "")).lower().startswith("http:"):
+    url = str(values.get("url", ""))
+    if url.lower().startswith("http:"):
         wrong("url", "must begin with https://, where run = 'model'")
+    elif not _is_everybodys(url):
+        wrong(
+            "url",
+            "cannot be reached by the model's server: its host is not public. Write another, or "
+            "run = 'here'",
+        )
+
+
+def _is_everybodys(url: str) -> bool:
+    """Whether a host could be reached from elsewhere, as far as its name tells."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        host = ""
+    if not host:
+        return True  # No URL at all, which was complained about.
+    try:
+        return is_public(host)
+    except ValueError:
+        return "." in host and not host.endswith((".local", ".internal", ".localhost"))
