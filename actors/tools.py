@@ -39,7 +39,7 @@ from actors.ports import Tools
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 RanUnasked = Callable[[RanElsewhere], Awaitable[None]]
-"""Is told what was run without asking us. Never raises."""
+"""Is told what was run without asking us."""
 
 AT_ONCE_MAX: Final = 16
 """Tools of one call that run side by side. A model that asks for more is running away."""
@@ -199,7 +199,13 @@ class ToolExecutor:
             self._unspoken.remove(fact.run_id)
             self.turns.put(OutputsReturned((fact.run_id,)))
         if self.ran_unasked is not None:
-            running.start_soon(self.ran_unasked, fact)
+            running.start_soon(self._tell, self.ran_unasked, fact)
+
+    async def _tell(self, ran_unasked: RanUnasked, fact: RanElsewhere) -> None:
+        with _Barrier() as barrier:
+            await ran_unasked(fact)
+        if barrier.failure is not None:
+            log.error("tool.not_told", tool=fact.name, error=type(barrier.failure).__name__)
 
     def _decline(self, asked: list[ToolCall], response: ResponseFinished) -> None:
         """Answer what a response asked for that was not completed: nothing of it is run."""
