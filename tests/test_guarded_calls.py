@@ -87,6 +87,9 @@ class Witness:
         self.seen.typed.append((typed, trio.current_time()))
         return typed
 
+    async def approve(self, tool_call_id: str) -> str:
+        return await self.call.approve(tool_call_id)
+
     def change(self, *, instructions: str | None = None, language: str | None = None) -> None:
         self.call.change(instructions=instructions, language=language)
 

@@ -318,11 +318,11 @@ def test_what_has_lost_its_name_to_another_tool_is_not_offered() -> None:
         attrs.evolve(CRM, name="crm", tools=("a_b",)),
     )
     tools = Layered(box, ModelTools.of((CRM,)))
-    (server,) = tool_servers((CRM,), tools.schemas(), lambda schema: schema.risk)
+    (server,) = tool_servers((CRM,), tools.schemas(), {})
 
     assert (server.low, server.high) == (("find",), ())
     assert ModelTools.of(twins[1:]).schemas() == ()
-    assert tool_servers((CRM,), box.schemas(), lambda schema: schema.risk) == ()
+    assert tool_servers((CRM,), box.schemas(), {}) == ()
 
 
 async def test_leave_is_given_once_however_often_it_is_asked_for(autojump_clock: MockClock) -> None:
