@@ -145,6 +145,10 @@ class ToolExecutor:
 
     def _take_up(self, response: ResponseFinished | ToolsAsked, running: trio.Nursery) -> None:
         asked: list[ToolCall] = []
+        # What it asked leave for may have been told ahead of it, and is its affair all the same.
+        early = [
+            one.tool_call_id for one in response.tool_calls if one.tool_call_id in self._waiting
+        ]
         for one in response.tool_calls:
             # An id that comes twice is the same call, and was run or refused already.
             if one.tool_call_id not in self._seen:
@@ -160,7 +164,7 @@ class ToolExecutor:
                 return
             self._await_runs(response.runs)
         ours = [one for one in asked if one.name != HANGUP]
-        ids = tuple(one.tool_call_id for one in ours)
+        ids = (*early, *(one.tool_call_id for one in ours))
         hangups = tuple(
             HangupAsked(one.tool_call_id, _reason(one.arguments), response_id, ids)
             for one in asked
@@ -169,15 +173,14 @@ class ToolExecutor:
         batch = _Batch(ids, hangups)
         for hangup in hangups:
             self.notes.note(ToolStarted(hangup.tool_call_id, HANGUP))
-        for one in ours:
-            self._waiting[one.tool_call_id] = batch
+        self._waiting.update(dict.fromkeys(ids, batch))
         for one in ours:
             if self._running >= AT_ONCE_MAX:
                 self._finish(one, "refused", _error("too many tools are running"))
             else:
                 self._running += 1
                 running.start_soon(self._run, one)
-        if not ours:
+        if not ids:
             self._complete(batch)
 
     def _await_runs(self, run_ids: tuple[str, ...]) -> None:

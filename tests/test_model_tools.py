@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from actors.approvals import NOT_ASKED, Approvals
 from actors.errors import ToolRefused
+from actors.exits import AgentHungUp
 from actors.guard import BY_ITSELF, WITHOUT_LEAVE, GuardedTools
 from actors.lanes import Lane
 from actors.messages import ApproveRun, RanElsewhere, SessionOrder, ToolCall
@@ -156,6 +157,24 @@ def test_what_is_low_runs_without_us_and_is_written_down(answer: tuple[str, ...]
     assert answers(one) == []
     assert rows(one) == ["asked crm_find", "finished crm_find"]
     assert one.complaints == ()
+
+
+def test_a_hang_up_beside_it_waits_for_the_answer_and_the_run() -> None:
+    hangs_up = items('{say: "Then goodbye."}', ADD, "{call: {name: hangup}}")
+    one = played(OWNER + model(HELLO, hangs_up) + ASKS + OWNS + ENDS)
+
+    assert tool_runs(one) == [("crm_add", "returned", '"added Ada"')]
+    assert rows(one)[-1] == "finished crm_add"
+    assert isinstance(one.ending, AgentHungUp)
+    assert one.complaints == ()
+
+
+def test_one_yes_gives_leave_once_although_two_requests_are_the_same() -> None:
+    one = played(OWNER + model(HELLO, items(ADD, ADD), BYE) + ASKS + OWNS + ENDS)
+
+    assert sorted(answers(one)) == [False, True]
+    assert rows(one).count("began crm_add") == rows(one).count("finished crm_add") == 1
+    assert rows(one).count("asked crm_add") == 2
 
 
 def test_what_the_owner_calls_high_needs_leave_although_it_was_declared_low() -> None:
