@@ -327,7 +327,7 @@ def test_what_has_lost_its_name_to_another_tool_is_not_offered() -> None:
     box = Toolbox()
 
     @box.add
-    async def crm_add() -> str:
+    def crm_add() -> str:
         """Another one."""
         return ""
 
