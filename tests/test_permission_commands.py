@@ -12,12 +12,12 @@ import attrs
 import pytest
 import trio
 
-from gateway.__main__ import main
 from gateway.configuration.config import load
 from gateway.permission.audit_command import BROKEN, HOLDS, UNREADABLE, show
 from gateway.permission.audit_log import SqliteAudit
 from gateway.permission.pin_command import DONE, NOT_DONE, make
 from tests.test_audit_log import Clock, row
+from tests.test_main import offhook
 
 
 @pytest.fixture
@@ -91,16 +91,13 @@ def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
     assert shown(tmp_path / "audit.sqlite")[0] == UNREADABLE
 
 
-def test_the_command_finds_the_log_by_the_configuration(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_command_finds_the_log_by_the_configuration(path: Path, tmp_path: Path) -> None:
     config = tmp_path / "offhook.toml"
     config.write_text(f'[calls]\ndirectory = "{path.parent}"\n')
-    with pytest.raises(SystemExit) as left:
-        main(["audit", "--config", str(config)])
+    ended = await offhook(tmp_path, "audit", "--config", str(config))
 
-    assert left.value.code == HOLDS
-    assert "not the owner" in capsys.readouterr().out
+    assert ended.status == HOLDS
+    assert "not the owner" in ended.out
 
 
 def typed(*lines: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
