@@ -34,6 +34,8 @@ BUSY_S: Final = 2.0
 """For another process that is writing. It has a few milliseconds to do."""
 WRITE_S: Final = 4.0
 """For a row, disk and all: half of what a tool has."""
+ROWS_KEPT: Final = 10_000
+"""In memory: a busy day, and 10 MB."""
 NOTHING: Final = "0" * 64
 """What the first row is bound to."""
 CRASHED: Final = "the process ended"
@@ -161,9 +163,16 @@ def given_up(row: AuditRow) -> AuditRow:
 
 @attrs.define(eq=False)
 class MemoryAudit:
-    """An `AuditLog` that only remembers: virtual time has no place for threads."""
+    """An `AuditLog` that only remembers: virtual time has no place for threads.
+
+    Args:
+        utc_now: The clock on the wall.
+        most: How many rows it keeps. The oldest make room, and are counted no more.
+
+    """
 
     utc_now: Callable[[], datetime]
+    most: int = ROWS_KEPT
     alone: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     written: list[Written] = attrs.field(factory=list[Written], init=False)
 
@@ -178,6 +187,7 @@ class MemoryAudit:
         for row in rows:
             last = self.written[-1] if self.written else None
             self.written.append(Written.behind(last, self.utc_now(), row))
+        del self.written[: -self.most]
 
     async def count(self, wanted: Wanted) -> int:
         """See `AuditLog`."""

@@ -181,7 +181,8 @@ def _impatient(case: Case) -> Iterator[Complaint]:
                 if tenth_s - first_s < UNREADABLE and ended_s > tenth_s + TEARDOWN_S:
                     yield "I4", "it went on with a peer that makes no sense"
                     break
-            silent_s = ended_s - max(stream.latest_s or 0.0, seen.began_s)
+            # One that was opened a moment before the end has said nothing, and owes nothing yet.
+            silent_s = ended_s - max(stream.latest_s or stream.opened_s, seen.began_s)
             patience_s = SILENT_S + (UNCLEAR_S if case.struck("rest") else 0.0)
             if silent_s > patience_s + TEARDOWN_S and ended_s < seen.left_s(stream):
                 yield "I4", f"it went on for {silent_s:.1f} s after the phone fell silent"

@@ -54,6 +54,7 @@ from gateway.lab.simulator.node_models import Models
 from gateway.lab.simulator.node_phones import ACCOUNT_SID, PUBLIC_URL, Exchange, number_of
 from gateway.lab.simulator.workload import SimulatedCall
 from gateway.lab.twilio.twilio_api import ApiFault, ApiRequest, TwilioApi
+from gateway.permission.audit_log import MemoryAudit
 from gateway.phone_call import Outside, open_session, take_call
 from gateway.records.tap import Flight
 from gateway.session.realtime import Connect
@@ -214,6 +215,8 @@ class _Node:
             recorder=self._recorder,
             utc_now=self._utc_now,
             flight=self.flight,
+            # Nobody here is to prove anything, so nothing is counted; days are simulated.
+            audit=MemoryAudit(self._utc_now, most=1),
         )
         self._app = create_app(
             self._config,
