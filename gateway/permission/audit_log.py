@@ -172,7 +172,7 @@ class MemoryAudit:
     """
 
     utc_now: Callable[[], datetime]
-    most: int = ROWS_KEPT
+    most: int = attrs.field(default=ROWS_KEPT, kw_only=True)
     alone: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     written: list[Written] = attrs.field(factory=list[Written], init=False)
 
