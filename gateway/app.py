@@ -38,12 +38,12 @@ from gateway.configuration.agents import AgentSettings
 from gateway.configuration.config import Config, check_serving
 from gateway.configuration.roster import LiveRoster, Roster
 from gateway.knowledge.live import LiveKnowledge
+from gateway.mcp.tools import McpServers
 from gateway.permission.effects import Effects
 from gateway.permission.numbers import Reach
 from gateway.permission.numbers import prepare as prepare_numbers
 from gateway.phone_call import Outside
 from gateway.session.realtime import Connect
-from gateway.tools.mcp_tools import McpServers
 from gateway.tools.means import Means
 from gateway.tools.smtp import SmtpMailer
 from gateway.tools.taken import MessagesInFolders

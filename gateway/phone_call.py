@@ -22,6 +22,7 @@ from gateway.calls import IncomingCall, Offer
 from gateway.configuration.agents import AgentSettings, instructions_for
 from gateway.configuration.config import CallSettings, Config, OpenAISettings
 from gateway.configuration.tool_rules import decided
+from gateway.mcp.model_tools import tool_servers
 from gateway.permission import audit_log
 from gateway.permission.audit_log import AuditLog, MemoryAudit, SqliteAudit
 from gateway.permission.caps import FILE_NAME as FILE_OF_SPENDING
@@ -38,7 +39,6 @@ from gateway.session.realtime import Connect, RealtimeSession, connect_to
 from gateway.session.session_settings import listening, session_settings, suited_to
 from gateway.session.speaking import Voices
 from gateway.tools.means import Means
-from gateway.tools.model_tools import tool_servers
 from gateway.tools.outgoing_task import OPENING, with_task
 from gateway.tools.toolset import Toolset, tools_of
 from gateway.twilio.outgoing_end import KeepOutgoing, keep_ends_in_folders, keep_no_ends

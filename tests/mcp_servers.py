@@ -17,7 +17,7 @@ import trio
 from mcp.server.mcpserver import MCPServer
 
 from gateway.configuration.mcp_server import McpServer
-from gateway.tools.mcp_connection import Bounds, McpConnection
+from gateway.mcp.connection import Bounds, McpConnection
 from gateway.web.public_address import networks
 from gateway.web.public_web import PublicWeb
 

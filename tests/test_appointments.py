@@ -13,12 +13,12 @@ import trio
 
 from actors.errors import EffectUnknown, ToolRefused
 from actors.toolbox import Toolbox
+from gateway.calendar.appointments import LONGEST_S, WITHIN_S
+from gateway.calendar.diary import Diary, DiaryFailed, DiaryInMemory, Entry, Rewrite
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool, CalendarSettings
-from gateway.tools.appointments import LONGEST_S, WITHIN_S
 from gateway.tools.builtin import builtin_tools
-from gateway.tools.diary import Diary, DiaryFailed, DiaryInMemory, Entry, Rewrite
 from gateway.tools.means import Means
 from tests.calendar_servers import CalendarPlace, CalendarServer, calendar_server
 from tests.calls import RefusingCall

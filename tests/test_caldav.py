@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from gateway.calendar.caldav import ANSWER_MAX_BYTES, ENTRIES_MAX, DavDiary, entries_of
+from gateway.calendar.diary import CHANGED_MEANWHILE, AlreadyThere, DiaryFailed, Entry
+from gateway.calendar.ical import read_calendar
 from gateway.configuration.convert import Secret
 from gateway.configuration.tool_settings import CalendarSettings
-from gateway.tools.caldav import ANSWER_MAX_BYTES, ENTRIES_MAX, DavDiary, entries_of
-from gateway.tools.diary import CHANGED_MEANWHILE, AlreadyThere, DiaryFailed, Entry
-from gateway.tools.ical import read_calendar
 from tests.web_servers import Answering, client_tls, says, server_tls, serving
 
 THEN = datetime(2026, 11, 24, 14, tzinfo=UTC)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from icalendar import Calendar
 
 from actors.errors import ToolRefused
-from gateway.tools.ical import (
+from gateway.calendar.ical import (
     YEARS_AHEAD,
     Appointment,
     Change,

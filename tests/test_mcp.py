@@ -32,11 +32,11 @@ from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.roster import Roster
 from gateway.lab.rehearsing.rehearse import rehearse
 from gateway.lab.rehearsing.scenario import parse
+from gateway.mcp.connection import AT_ONCE_MAX, PAGES_MAX, McpConnection
+from gateway.mcp.listing import TOOLS_MAX, Listed, offered
+from gateway.mcp.tools import McpServers, McpTools
+from gateway.mcp.transport import NEWS_S, PIECE_BYTES, STREAM_MAX_BYTES, streamed
 from gateway.tools.http_tools import MAYBE_DONE
-from gateway.tools.mcp_connection import AT_ONCE_MAX, PAGES_MAX, McpConnection
-from gateway.tools.mcp_listing import TOOLS_MAX, Listed, offered
-from gateway.tools.mcp_tools import McpServers, McpTools
-from gateway.tools.mcp_transport import NEWS_S, PIECE_BYTES, STREAM_MAX_BYTES, streamed
 from gateway.tools.means import Means
 from gateway.tools.toolset import Layered, tools_of
 from gateway.web.public_web import PublicWeb

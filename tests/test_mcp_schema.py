@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.tools.mcp_schema import SCHEMA_MAX_BYTES, Unusable, mismatches, plain, usable
+from gateway.mcp.schema import SCHEMA_MAX_BYTES, Unusable, mismatches, plain, usable
 from tests.growth import LINEAR, growth
 
 VALUES = st.recursive(

@@ -24,11 +24,11 @@ from gateway.configuration.tool_settings import PolicySettings
 from gateway.lab.rehearsing.rehearse import Rehearsed, rehearse
 from gateway.lab.rehearsing.scenario import parse
 from gateway.lab.replaying.replay import replay
+from gateway.mcp.model_tools import ModelTools, tool_servers
+from gateway.mcp.tools import McpServers
 from gateway.permission.audit_log import MemoryAudit
 from gateway.permission.read_back import Questions
 from gateway.records.flight_log import parse as parse_log
-from gateway.tools.mcp_tools import McpServers
-from gateway.tools.model_tools import ModelTools, tool_servers
 from gateway.tools.toolset import Layered
 from gateway.web.public_web import PublicWeb
 from tests.guards import STRANGER, utc_now

@@ -30,9 +30,9 @@ from gateway.configuration.models import successor
 from gateway.configuration.roster import Roster
 from gateway.configuration.settings import AGENT
 from gateway.configuration.tool_rules import decided
+from gateway.mcp.model_tools import tool_servers
 from gateway.session.realtime import RealtimeSession, connect_to
 from gateway.session.session_settings import session_settings, suited_to
-from gateway.tools.model_tools import tool_servers
 from gateway.tools.toolset import tools_of
 
 PATIENCE_S: Final = 10.0

@@ -11,11 +11,11 @@ from typing import Final
 
 import trio
 
+from gateway.calendar.caldav import DavDiary
+from gateway.calendar.diary import DiaryFailed
 from gateway.configuration.config import Config
 from gateway.configuration.findings import Finding, fail, ok, skip, warn
 from gateway.knowledge.folder import list_folder
-from gateway.tools.caldav import DavDiary
-from gateway.tools.diary import DiaryFailed
 from gateway.tools.mail import NotMailed
 from gateway.tools.smtp import SmtpMailer
 

@@ -9,10 +9,11 @@ import attrs
 
 from actors.policy.risk import Risk
 from actors.toolbox import ReadBack, Toolbox, ToolFunction
+from gateway.calendar import appointments
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
-from gateway.tools import appointments, messages, outgoing, send_email
+from gateway.tools import messages, outgoing, send_email
 from gateway.tools.knowledge import LOOK_UP_S, make_query_knowledge
 from gateway.tools.means import Means
 from gateway.tools.research import longest_s, make_web_research

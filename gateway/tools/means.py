@@ -9,14 +9,14 @@ import attrs
 import httpx
 
 from actors.toolbox import Toolbox
+from gateway.calendar.diary import Diary
 from gateway.configuration.agents import AgentSettings
 from gateway.configuration.settings import Config
 from gateway.configuration.tool_settings import BuiltinTool
 from gateway.knowledge.live import Knowledge
+from gateway.mcp.tools import McpServers
 from gateway.permission.caps import MemorySpending, Spending
-from gateway.tools.diary import Diary
 from gateway.tools.mail import Mailer
-from gateway.tools.mcp_tools import McpServers
 from gateway.tools.research import Tally
 from gateway.tools.taken import TakenMessages
 from gateway.twilio.outgoing import OutgoingCalls

@@ -17,10 +17,10 @@ from actors.ports import Tools, Transfer
 from actors.toolbox import Toolbox, ToolFunction, ToolSchema
 from gateway.configuration.agents import Agent, AgentSettings
 from gateway.configuration.tool_rules import decided
+from gateway.mcp.model_tools import ModelTools
 from gateway.tools.builtin import builtin_tools, message_tool
 from gateway.tools.http_tools import HttpTools
 from gateway.tools.means import Means
-from gateway.tools.model_tools import ModelTools
 
 Keys = Annotated[
     str,

@@ -10,9 +10,9 @@ import attrs
 import httpx
 import trio
 
+from gateway.calendar.diary import DiaryInMemory
 from gateway.configuration.settings import Config
 from gateway.knowledge.live import Knowledge, StillKnowledge
-from gateway.tools.diary import DiaryInMemory
 from gateway.tools.mail import Letter
 from gateway.tools.means import Means
 from gateway.tools.taken import MessagesInMemory

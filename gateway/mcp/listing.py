@@ -19,7 +19,7 @@ from actors.toolbox import ToolSchema
 from gateway.configuration.agent_rules import SEND_DTMF, TRANSFER_CALL
 from gateway.configuration.mcp_server import McpServer
 from gateway.configuration.tool_settings import BuiltinTool
-from gateway.tools.mcp_schema import Unusable, plain, usable
+from gateway.mcp.schema import Unusable, plain, usable
 
 TOOLS_MAX: Final = 128
 """Of one server. Each is told to the model in every session."""

@@ -19,7 +19,7 @@ from actors.toolbox import ToolSchema
 from actors.wire.openai_items import tool_name
 from actors.wire.openai_session import ToolServer
 from gateway.configuration.mcp_server import McpServer
-from gateway.tools.mcp_listing import RESERVED
+from gateway.mcp.listing import RESERVED
 
 NOT_HERE: Final = "it is run by the model's server, and only in a call"
 BEARER: Final = "bearer "

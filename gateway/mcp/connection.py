@@ -37,11 +37,11 @@ from mcp_types import (
 from actors.errors import EffectUnknown, ToolRefused
 from gateway.barrier import Barrier
 from gateway.configuration.mcp_server import ALL, McpServer
+from gateway.mcp.answer import told
+from gateway.mcp.listing import TOOLS_MAX, Listed, offered
+from gateway.mcp.schema import plain
+from gateway.mcp.transport import LISTING_MAX_BYTES, NOT_SENT, McpTransport
 from gateway.tools.http_tools import MAYBE_DONE
-from gateway.tools.mcp_answer import told
-from gateway.tools.mcp_listing import TOOLS_MAX, Listed, offered
-from gateway.tools.mcp_schema import plain
-from gateway.tools.mcp_transport import LISTING_MAX_BYTES, NOT_SENT, McpTransport
 from gateway.web.public_web import PublicWeb
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

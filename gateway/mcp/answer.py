@@ -13,8 +13,8 @@ from typing import Any, Final
 import orjson
 
 from actors.errors import EffectUnknown, ToolRefused
+from gateway.mcp.schema import plain
 from gateway.tools.http_tools import MAYBE_DONE
-from gateway.tools.mcp_schema import plain
 
 SAID_MAX_CHARS: Final = 2_000
 """Of an answer that says what was wrong."""

@@ -16,13 +16,13 @@ from actors.messages import HANGUP
 from actors.toolbox import ToolSchema
 from gateway.barrier import Barrier
 from gateway.configuration.mcp_server import McpServer
+from gateway.mcp.listing import Listed
+from gateway.mcp.schema import Schema, mismatches
 from gateway.tools.http_tools import COMPLAINTS_MAX, loaded
-from gateway.tools.mcp_listing import Listed
-from gateway.tools.mcp_schema import Schema, mismatches
 from gateway.web.public_web import PublicWeb
 
 if TYPE_CHECKING:
-    from gateway.tools.mcp_connection import McpConnection
+    from gateway.mcp.connection import McpConnection
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -139,7 +139,7 @@ class McpServers:
         if not declared:
             return cls({})
         # The SDK takes a second to import, which is only for those who have such a server.
-        from gateway.tools.mcp_connection import McpConnection  # noqa: PLC0415
+        from gateway.mcp.connection import McpConnection  # noqa: PLC0415
 
         return cls({server.name: McpConnection(server, web) for server in declared})
 

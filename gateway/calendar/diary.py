@@ -11,8 +11,8 @@ import attrs
 import trio
 from icalendar import Calendar
 
+from gateway.calendar.ical import overlaps, read_calendar
 from gateway.tools.http_tools import MAYBE_DONE
-from gateway.tools.ical import overlaps, read_calendar
 
 
 @attrs.frozen(eq=False)

@@ -16,11 +16,9 @@ import trio
 from actors.control import CallControl
 from actors.errors import EffectUnknown, ToolRefused
 from actors.toolbox import ReadBack, ToolFunction
-from gateway.configuration.agents import AgentSettings
-from gateway.tools.caldav import DavDiary
-from gateway.tools.diary import AlreadyThere, Diary, DiaryFailed, Entry
-from gateway.tools.http_tools import MAYBE_DONE
-from gateway.tools.ical import (
+from gateway.calendar.caldav import DavDiary
+from gateway.calendar.diary import AlreadyThere, Diary, DiaryFailed, Entry
+from gateway.calendar.ical import (
     MINUTES_MAX,
     MINUTES_MIN,
     Appointment,
@@ -36,6 +34,8 @@ from gateway.tools.ical import (
     starts_on,
     titles_of,
 )
+from gateway.configuration.agents import AgentSettings
+from gateway.tools.http_tools import MAYBE_DONE
 from gateway.tools.words import many_lines, one_line
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ import structlog
 import trio
 from defusedxml import ElementTree, common  # type: ignore[import-untyped] # has no types
 
+from gateway.calendar.diary import CHANGED_MEANWHILE, AlreadyThere, DiaryFailed, Entry, Rewrite
+from gateway.calendar.ical import read_calendar
 from gateway.configuration.convert import is_loopback
 from gateway.configuration.tool_settings import CalendarSettings
-from gateway.tools.diary import CHANGED_MEANWHILE, AlreadyThere, DiaryFailed, Entry, Rewrite
-from gateway.tools.ical import read_calendar
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
