@@ -13,6 +13,7 @@ import struct
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from hypercorn.config import Config as HypercornConfig
 from quart_trio import QuartTrio
 
 from actors.exits import Exit, Killed, PeerLost
+from actors.policy.audit import AuditRow
+from actors.policy.risk import Tier
+from actors.toolbox import Toolbox
 from actors.wire.g711 import decode_ulaw
 from gateway.app import APOLOGY, create_app
 from gateway.calls import Calls
@@ -52,6 +56,8 @@ from gateway.lab.twilio.call_report import CallReport
 from gateway.lab.twilio.line import RehearsalLine
 from gateway.lab.twilio.phone import ACCOUNT_SID, place_call
 from gateway.lab.twilio.twiml_reader import ConnectStream, Hangup, Say, read_twiml
+from gateway.permission.audit_log import FILE_NAME as AUDIT_FILE
+from gateway.permission.audit_log import SqliteAudit, read_audit
 from gateway.web.server import ServerLimits, serve
 from tests.doors import call_sid, frame, read_until_closed, serving, upgrade
 from tests.model_servers import rehearsal_model
@@ -202,6 +208,7 @@ async def gateway(
     tools: Mapping[str, HttpTool] | None = None,
     mcp: Mapping[str, McpServer] | None = None,
     policy: PolicySettings | None = None,
+    toolbox: Toolbox | None = None,
 ) -> AsyncIterator[Gateway]:
     """Serve a gateway and its model, with nothing left of either at the end of the block."""
     async with rehearsal_model(model_yaml, noise) as model, trio.open_nursery() as nursery:
@@ -215,7 +222,7 @@ async def gateway(
             mcp=mcp or {},
             policy=policy or PolicySettings(),
         )
-        app = create_app(config)
+        app = create_app(config, toolbox=toolbox)
         stop = trio.Event()
         (address, *_) = await nursery.start(partial(serve, app, ["127.0.0.1:0"], stop.wait))
         base_url = f"http://{address.removeprefix('http://')}"
@@ -553,3 +560,52 @@ async def test_stock_hypercorn_serves_whole_calls_too(tmp_path: Path) -> None:
 
         record = one.record(report.call_sid)
         assert judge(expected(barge_ins=1), report, record) == ()
+
+
+# What tools have begun.
+
+LEAVES = """
+model:
+  answers:
+    - items: [{say: "Let me see."}, {call: {name: book, arguments: {}}}]
+caller: [{wait: agent_quiet, hang_up: true}]
+"""
+
+
+async def test_what_has_begun_is_finished_although_the_caller_hung_up(tmp_path: Path) -> None:
+    done: list[str] = []
+    toolbox = Toolbox()
+
+    async def book() -> str:
+        """Book it."""
+        await trio.sleep(3)
+        done.append("booked")
+        return "booked"
+
+    toolbox.add(book, risk="low")
+    async with gateway(tmp_path, LEAVES, toolbox=toolbox) as one:
+        report = await one.call(LEAVES)
+        await one.ending(report.call_sid)
+        assert done == []
+        await until(lambda: bool(done), within_s=5)
+        rows = partial(read_audit, tmp_path / AUDIT_FILE, report.call_sid)
+        await until(lambda: len(rows()) == 4)
+
+    assert [written.row.event for written in rows()] == ["asked", "allowed", "began", "finished"]
+    assert done == ["booked"]
+
+
+async def test_what_an_earlier_process_left_without_an_end_is_noted_as_unknown(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / AUDIT_FILE
+    earlier = SqliteAudit(path, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    known = {"call_sid": "CA1", "tool_call_id": "call_1", "tool": "book", "digest": "d" * 64}
+    for event in ("asked", "allowed", "began"):
+        await earlier.write(AuditRow(event=event, risk="low", tier=Tier.KNOWN, **known))
+    await earlier.aclose()
+
+    async with gateway(tmp_path, SHORT):
+        pass
+
+    assert [one.row.event for one in read_audit(path)][3:] == ["unknown"]
